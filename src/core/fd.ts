@@ -1,0 +1,51 @@
+import { slotOwner } from './context.ts'
+import { type Inode, isDirInode } from './inode.ts'
+
+/**
+ * An open file or directory. It lives from open/create/opendir until `release`, which the bridge
+ * calls once after the kernel's RELEASE and after every fop on it has been answered.
+ */
+export class Fd {
+  readonly inode: Inode
+  /** Linux open flags as the application gave them (O_CREAT, O_EXCL and O_TRUNC included). */
+  readonly flags: number
+  /** Process that opened it. */
+  readonly pid: number
+  /** Translator contexts by slot; use FdContext. */
+  readonly contexts: unknown[] = []
+  released = false
+
+  constructor(inode: Inode, flags: number, pid: number) {
+    this.inode = inode
+    this.flags = flags
+    this.pid = pid
+  }
+
+  /** Makes it visible to those that walk the inode's open fds. Called when the open succeeded. */
+  bind(): this {
+    this.inode.fds.add(this)
+    return this
+  }
+
+  /** Ends the fd: every translator with a context on it is told. Idempotent. */
+  release(): void {
+    if (this.released) return
+    this.released = true
+    this.inode.fds.delete(this)
+    for (let slot = 0; slot < this.contexts.length; slot++) this.#dropContext(slot)
+    this.contexts.length = 0
+  }
+
+  /** The translators with these slots are retired: they release their part of the fd. */
+  dropContexts(slots: readonly number[]): void {
+    for (const slot of slots) this.#dropContext(slot)
+  }
+
+  #dropContext(slot: number): void {
+    if (this.contexts[slot] === undefined) return
+    const xl = slotOwner(slot)
+    if (isDirInode(this.inode)) xl?.releasedir?.(this)
+    else xl?.release?.(this)
+    this.contexts[slot] = undefined
+  }
+}

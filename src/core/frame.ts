@@ -1,0 +1,241 @@
+import { assert } from './assert.ts'
+import { clock } from './clock.ts'
+import type { FopError, FopName, FopTable, MaybePromise, Rep, Req } from './fop.ts'
+import type { Xlator } from './xlator.ts'
+
+/** On whose behalf a fop runs; what protocol/client puts into the RPC credential. Immutable. */
+export interface Creds {
+  readonly uid: number
+  readonly gid: number
+  /** Negative for internal clients (GF_CLIENT_PID_*). */
+  readonly pid: number
+  /** Supplementary groups. */
+  readonly groups: readonly number[]
+  /** Lock owner, 0..1024 bytes; empty = none. */
+  readonly lkOwner: Buffer
+  /** Which times of the objects the brick takes from `timeSec`/`timeNsec` (features/utime). */
+  readonly timeFlags: number
+  readonly timeSec: number
+  readonly timeNsec: number
+}
+
+export const NO_LK_OWNER = Buffer.alloc(0)
+export const CLIENT_PID_NO_ROOT_SQUASH = -4
+export const CLIENT_PID_SELF_HEALD = -6
+export const CLIENT_PID_SET_UTIME = -13
+
+export const ROOT_CREDS: Creds = {
+  uid: 0,
+  gid: 0,
+  pid: 0,
+  groups: [],
+  lkOwner: NO_LK_OWNER,
+  timeFlags: 0,
+  timeSec: 0,
+  timeNsec: 0,
+}
+
+/** Whether frames take time stamps (latency per translator); switched by io-stats and .meta. */
+export const measure = { latency: false }
+
+/** Frames a stack collects before answered ones are dropped. */
+const FRAMES_PER_STACK_MAX = 1024
+
+/** A request of the kernel, or a background job, with all its frames. */
+export class Stack {
+  /** Number of the call: the kernel's `unique`, or one of our own for background jobs. */
+  readonly unique: number
+  /** What started it: a FUSE opcode name or the job's name. */
+  readonly type: string
+  readonly pool: CallPool
+  /** When it started, monotonic ms. */
+  readonly begin: number
+  /** The newest frame; older ones hang on `prev`. */
+  last: Frame | undefined
+  frameCount = 0
+
+  constructor(pool: CallPool, unique: number, type: string) {
+    this.pool = pool
+    this.unique = unique
+    this.type = type
+    this.begin = clock.now()
+  }
+
+  /** The request is answered; its frames are let go. */
+  end(): void {
+    this.pool.remove(this)
+  }
+
+  /** Lets go of answered frames, so that a long job does not hold every frame it ever made. */
+  compact(): void {
+    const waiting = this.frames().filter((frame) => !frame.complete)
+    this.last = undefined
+    for (const frame of waiting) {
+      frame.prev = this.last
+      this.last = frame
+    }
+    this.frameCount = 0
+  }
+
+  /** Frames oldest first. */
+  frames(): Frame[] {
+    const frames: Frame[] = []
+    for (let frame = this.last; frame !== undefined; frame = frame.prev) frames.push(frame)
+    return frames.reverse()
+  }
+}
+
+/** All requests and jobs under way. */
+export class CallPool {
+  readonly #stacks = new Set<Stack>()
+  /** Stacks ever started. */
+  total = 0
+  #nextInternal = 1
+
+  get count(): number {
+    return this.#stacks.size
+  }
+
+  stacks(): IterableIterator<Stack> {
+    return this.#stacks.values()
+  }
+
+  /** Starts a request at translator `xl` and returns its root frame. The caller ends the stack. */
+  begin(xl: Xlator, type: string, creds: Creds, unique = 0): Frame {
+    const stack = new Stack(this, unique !== 0 ? unique : this.#nextInternal++, type)
+    this.#stacks.add(stack)
+    this.total++
+    return new Frame(stack, undefined, xl, undefined, creds)
+  }
+
+  remove(stack: Stack): void {
+    this.#stacks.delete(stack)
+  }
+
+  /**
+   * Runs a job nobody waits for (heal, refresh) as a stack of its own; it is ended and a throw is
+   * logged here, so the caller may drop the promise.
+   */
+  async background(
+    xl: Xlator,
+    type: string,
+    creds: Creds,
+    job: (frame: Frame) => Promise<void>,
+  ): Promise<void> {
+    const frame = this.begin(xl, type, creds)
+    try {
+      await job(frame)
+    } catch (error) {
+      xl.log.error({ err: error }, `background job '${type}' failed: this is a bug`)
+    } finally {
+      frame.stack.end()
+    }
+  }
+}
+
+/**
+ * One translator's part in a fop. `parent` is the frame that wound to it. `complete` once its
+ * reply is known; frames of a pending stack that are not complete show where it waits.
+ */
+export class Frame {
+  readonly stack: Stack
+  readonly parent: Frame | undefined
+  readonly xl: Xlator
+  /** `undefined` for the root frame of a stack. */
+  readonly fop: FopName | undefined
+  readonly creds: Creds
+  /** The stack's frame made before this one; rewritten by Stack.compact only. */
+  prev: Frame | undefined
+  /** The child whose reply is this frame's reply. */
+  #tail: Frame | undefined
+  complete = false
+  /** Monotonic ms; 0 unless latency is measured. */
+  begin = 0
+  end = 0
+  /** For state dumps only: what a long operation is doing. */
+  local: unknown
+
+  constructor(
+    stack: Stack,
+    parent: Frame | undefined,
+    xl: Xlator,
+    fop: FopName | undefined,
+    creds: Creds,
+  ) {
+    this.stack = stack
+    this.parent = parent
+    this.xl = xl
+    this.fop = fop
+    this.creds = creds
+    if (stack.frameCount >= FRAMES_PER_STACK_MAX) stack.compact()
+    this.prev = stack.last
+    stack.last = this
+    stack.frameCount++
+    if (measure.latency) this.begin = clock.now()
+  }
+
+  /** Hands the request to `sub`; its reply is ours. Use as `return frame.tail(…)`. */
+  tail<K extends FopName>(sub: Xlator, fop: K, req: Req<K>): MaybePromise<Rep<K>> {
+    const child = new Frame(this.stack, this, sub, fop, this.creds)
+    this.#tail = child
+    return (sub as unknown as FopTable)[fop](child, req)
+  }
+
+  /** Sends a fop to `sub` and gives its reply to look at. */
+  wind<K extends FopName>(sub: Xlator, fop: K, req: Req<K>): MaybePromise<Rep<K>> {
+    const child = new Frame(this.stack, this, sub, fop, this.creds)
+    const rep = (sub as unknown as FopTable)[fop](child, req)
+    if (rep instanceof Promise) {
+      return rep.then((answer) => {
+        child.close(answer.errno)
+        return answer
+      })
+    }
+    child.close(rep.errno)
+    return rep
+  }
+
+  /**
+   * Sends one fop to several children at once; the replies come in the order of `subs`. Never
+   * rejects on a fop's error: errors are replies.
+   */
+  windAll<K extends FopName>(
+    subs: readonly Xlator[],
+    fop: K,
+    req: (index: number) => Req<K>,
+  ): Promise<Rep<K>[]> {
+    const pending: MaybePromise<Rep<K>>[] = new Array(subs.length)
+    for (let i = 0; i < subs.length; i++) pending[i] = this.wind(subs[i]!, fop, req(i))
+    return Promise.all(pending)
+  }
+
+  /**
+   * A frame at the same place in the stack acting for somebody else (root for housekeeping,
+   * another lock owner for a transaction). Only what is wound from it uses the new credentials.
+   */
+  with(change: Partial<Creds>): Frame {
+    const frame = new Frame(this.stack, this.parent, this.xl, this.fop, {
+      ...this.creds,
+      ...change,
+    })
+    // It is a view of this frame, not a step of its own: nothing waits in it.
+    frame.complete = true
+    return frame
+  }
+
+  /** The reply is known: ends this frame and the tails below it. */
+  close(errno: number): void {
+    assert(!this.complete, 'frame closed twice')
+    const now = measure.latency ? clock.now() : 0
+    for (let frame: Frame | undefined = this; frame !== undefined; frame = frame.#tail) {
+      frame.complete = true
+      frame.end = now
+      frame.xl.account(frame, errno)
+    }
+  }
+}
+
+/** Did the fop fail? Narrows. */
+export function failed<T extends { errno: number }>(rep: T): rep is Extract<T, FopError> {
+  return rep.errno !== 0
+}

@@ -1,0 +1,12 @@
+/** Every translator by volfile type. A module is loaded when a volfile names its type. */
+import type { XlatorDefinition } from '../src/core/xlator.ts'
+
+type Loader = () => Promise<{ default: XlatorDefinition }>
+
+export const registry: Readonly<Record<string, Loader>> = {
+  'cluster/distribute': () => import('./cluster/distribute/index.ts'),
+  'debug/io-stats': () => import('./debug/io-stats/index.ts'),
+  'features/utime': () => import('./features/utime/index.ts'),
+  meta: () => import('./meta/index.ts'),
+  'protocol/client': () => import('./protocol/client/index.ts'),
+}
