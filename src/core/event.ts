@@ -3,6 +3,7 @@ import type { Errno } from './errno.ts'
 import type { Flock } from './fop.ts'
 import type { Gfid } from './gfid.ts'
 import type { Iatt } from './iatt.ts'
+import type { Inode } from './inode.ts'
 
 /** Events from the bricks towards the mount (GF_EVENT_*). Parents hear them from a child. */
 export type UpEvent =
@@ -14,6 +15,8 @@ export type UpEvent =
   /** A brick refused this client; `reason` is its text. */
   | { type: 'auth-failed'; reason: string; errno: Errno }
   | { type: 'upcall'; upcall: Upcall }
+  /** Somebody else changed the inode: the mount drops what the kernel caches of it. */
+  | { type: 'invalidate-inode'; inode: Inode }
 
 /** Events from the mount towards the bricks. */
 export type DownEvent = { type: 'parent-up' } | { type: 'parent-down' }

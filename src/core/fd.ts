@@ -1,3 +1,4 @@
+import { assert } from './assert.ts'
 import { slotOwner } from './context.ts'
 import { type Inode, isDirInode } from './inode.ts'
 
@@ -13,7 +14,11 @@ export class Fd {
   readonly pid: number
   /** Translator contexts by slot; use FdContext. */
   readonly contexts: unknown[] = []
+  /** The kernel's RELEASE came; no new fops start on it. */
+  closing = false
+  /** Translators were told and their contexts are gone. */
   released = false
+  #holds = 0
 
   constructor(inode: Inode, flags: number, pid: number) {
     this.inode = inode
@@ -27,9 +32,29 @@ export class Fd {
     return this
   }
 
-  /** Ends the fd: every translator with a context on it is told. Idempotent. */
+  /** Work that goes on after a fop was answered (write-behind) keeps the fd usable until `drop`. */
+  hold(): void {
+    assert(!this.released, 'a released fd is held')
+    this.#holds++
+  }
+
+  drop(): void {
+    assert(this.#holds > 0, 'an fd is dropped more often than held')
+    this.#holds--
+    if (this.#holds === 0 && this.closing) this.#end()
+  }
+
+  /**
+   * Ends the fd, once nobody holds it any more: every translator with a context on it is told.
+   * Idempotent.
+   */
   release(): void {
-    if (this.released) return
+    if (this.closing) return
+    this.closing = true
+    if (this.#holds === 0) this.#end()
+  }
+
+  #end(): void {
     this.released = true
     this.inode.fds.delete(this)
     for (let slot = 0; slot < this.contexts.length; slot++) this.#dropContext(slot)

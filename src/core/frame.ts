@@ -148,6 +148,8 @@ export class Frame {
   prev: Frame | undefined
   /** The child whose reply is this frame's reply. */
   #tail: Frame | undefined
+  /** Of a frame made by `with`: the frame whose reply a tail from here is. */
+  #viewOf: Frame | undefined
   complete = false
   /** Monotonic ms; 0 unless latency is measured. */
   begin = 0
@@ -177,7 +179,8 @@ export class Frame {
   /** Hands the request to `sub`; its reply is ours. Use as `return frame.tail(…)`. */
   tail<K extends FopName>(sub: Xlator, fop: K, req: Req<K>): MaybePromise<Rep<K>> {
     const child = new Frame(this.stack, this, sub, fop, this.creds)
-    this.#tail = child
+    const owner = this.#viewOf ?? this
+    owner.#tail = child
     return (sub as unknown as FopTable)[fop](child, req)
   }
 
@@ -218,8 +221,10 @@ export class Frame {
       ...this.creds,
       ...change,
     })
-    // It is a view of this frame, not a step of its own: nothing waits in it.
+    // It is a view of this frame, not a step of its own: nothing waits in it, and a tail from it
+    // ends with this frame.
     frame.complete = true
+    frame.#viewOf = this.#viewOf ?? this
     return frame
   }
 
