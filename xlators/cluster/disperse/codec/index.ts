@@ -1,0 +1,47 @@
+/** The codec of a subvolume: WebAssembly where its SIMD exists, else the plain one. */
+import { Codec } from './codec.ts'
+import { emitModule } from './emit.ts'
+import type { Geometry } from './geometry.ts'
+import { referenceDecode, referenceEncode } from './reference.ts'
+
+export { CHUNK_SIZE, DATA_COUNT_MAX, Geometry } from './geometry.ts'
+
+export type FragmentCodec = Pick<Codec, 'geometry' | 'encode' | 'decode' | 'decoderCount'>
+
+export function createCodec(geometry: Geometry): FragmentCodec {
+  return simdAvailable() ? new Codec(geometry) : new PlainCodec(geometry)
+}
+
+function simdAvailable(): boolean {
+  if (typeof WebAssembly === 'undefined') return false
+  const layout = { inputAt: () => 0, inputStep: 512, outputStep: 512 }
+  return WebAssembly.validate(emitModule([{ kind: 'linear', coefficients: [1] }], layout))
+}
+
+/** `Codec` without WebAssembly: correct and slow. */
+export class PlainCodec implements FragmentCodec {
+  readonly geometry: Geometry
+  readonly decoderCount = 0
+
+  constructor(geometry: Geometry) {
+    this.geometry = geometry
+  }
+
+  encode(data: readonly Uint8Array[], _size: number, bricks: readonly number[]): Buffer[] {
+    const joined = Buffer.concat(data)
+    return bricks.map((brick) => referenceEncode(this.geometry.dataCount, brick, joined))
+  }
+
+  decode(
+    bricks: readonly number[],
+    fragments: readonly (readonly Uint8Array[])[],
+    _fragmentSize: number,
+    from: number,
+    to: number,
+  ): Buffer {
+    return referenceDecode(
+      bricks,
+      fragments.map((vector) => Buffer.concat(vector)),
+    ).subarray(from, to)
+  }
+}
