@@ -85,7 +85,7 @@ function overlap(a: LayoutEntry, b: LayoutEntry): number {
   if (a.err > 0 || b.err > 0) return 0
   if (a.start === a.stop || b.start === b.stop) return 0
   const size = Math.min(a.stop, b.stop) - Math.max(a.start, b.start) + 1
-  return size > 0 ? size : 0
+  return Math.max(size, 0)
 }
 
 /**
