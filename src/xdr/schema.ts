@@ -24,7 +24,7 @@ export type Inline = 'u32' | 'i32' | 'u64n' | 'i64' | 'u64' | 'double' | 'gfid'
 
 export type Infer<C> = C extends Codec<infer T> ? T : never
 
-type Fields = Record<string, Codec<unknown> | Codec<never>>
+type Fields = Record<string, Codec<unknown>>
 type Struct<F> = { [K in keyof F]: Infer<F[K]> }
 
 /** One or two properties of an object, and how they travel. */
@@ -58,7 +58,7 @@ export function struct<F extends Fields>(fields: F, name = 'struct'): Codec<Stru
   const columns = Object.entries(fields).map(([field, codec]) => ({
     field,
     props: [field],
-    codec: codec as Codec<unknown>,
+    codec,
   }))
   return compileStruct<Struct<F>>(name, columns)
 }
@@ -70,23 +70,23 @@ export function struct<F extends Fields>(fields: F, name = 'struct'): Codec<Stru
  */
 export function record<T extends object>(
   name: string,
-  fields: Record<string, Codec<never> | Codec<unknown> | Renamed>,
+  fields: Record<string, Codec<unknown> | Renamed>,
   make?: new () => T,
 ): Codec<T> {
   const columns = Object.entries(fields).map(([field, spec]) =>
-    'props' in spec ? { field, ...spec } : { field, props: [field], codec: spec as Codec<unknown> },
+    'props' in spec ? { field, ...spec } : { field, props: [field], codec: spec },
   )
   return compileStruct<T>(name, columns, make)
 }
 
 /** The field is held as `prop`. */
 export function as<T>(prop: string, codec: Codec<T>): Renamed {
-  return { props: [prop], codec: codec as Codec<unknown> }
+  return { props: [prop], codec }
 }
 
 /** Unsigned 64 opaque bits held as two unsigned 32-bit numbers. */
 export function halves(hi: string, lo: string): Renamed {
-  return { props: [hi, lo], codec: u64 as Codec<unknown> }
+  return { props: [hi, lo], codec: u64 }
 }
 
 /** A byte string (latin1) of at most `max` bytes, without NUL on the wire. */
