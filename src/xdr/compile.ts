@@ -11,6 +11,7 @@ const sizes: Readonly<Record<Inline, number>> = {
   u32: 4,
   i32: 4,
   u64n: 8,
+  u64near: 8,
   i64: 8,
   u64: 8,
   double: 8,
@@ -158,6 +159,8 @@ function load(slot: Slot, at: number): string {
       return `h = ${word(at)} >>> 0
   if (h > 0x1fffff) throw k.wide(${slot.label}, p + ${at})
   const ${v} = h * 0x100000000 + (${word(at + 4)} >>> 0)`
+    case 'u64near':
+      return `const ${v} = (${word(at)} >>> 0) * 0x100000000 + (${word(at + 4)} >>> 0)`
     case 'i64':
       return `h = ${word(at)}
   if (h > 0x1fffff || h < -0x200000) throw k.wide(${slot.label}, p + ${at})
@@ -209,8 +212,14 @@ function store(slot: Slot, at: number): string {
       return `${get}\n  if (!Number.isSafeInteger(${x}) || ${x} < 0) ${refuse}
   const h${x} = ${x} / 0x100000000 >>> 0, l${x} = ${x} >>> 0
   ${put(at, `h${x}`)}\n  ${put(at + 4, `l${x}`)}`
+    case 'u64near':
+      return `${get}\n  if (!Number.isInteger(${x}) || ${x} < 0) ${refuse}
+  const f${x} = ${x} >= ${2 ** 64}, h${x} = f${x} ? 0xffffffff : ${x} / 0x100000000 >>> 0
+  const l${x} = f${x} ? 0xffffffff : ${x} >>> 0
+  ${put(at, `h${x}`)}\n  ${put(at + 4, `l${x}`)}`
     case 'i64':
-      return `${get}\n  if (!Number.isSafeInteger(${x})) ${refuse}
+      return `${get}
+  if (!Number.isInteger(${x}) || ${x} < -0x20000000000000 || ${x} > 0x1fffffffffffff) ${refuse}
   const h${x} = Math.floor(${x} / 0x100000000) | 0, l${x} = ${x} >>> 0
   ${put(at, `h${x}`)}\n  ${put(at + 4, `l${x}`)}`
     case 'u64': {

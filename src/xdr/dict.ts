@@ -172,11 +172,14 @@ function decodeValue(r: Reader, key: string): DictValue | undefined {
   }
 }
 
+/** A number where it is exact, else a bigint. */
 function decodeInteger(r: Reader, signed: boolean, key: string): number | bigint {
-  const bits = xdr.u64.decode(r, key)
-  const value = signed ? BigInt.asIntN(64, bits) : bits
-  const number = Number(value)
-  return Number.isSafeInteger(number) ? number : value
+  const high = r.u32(key)
+  const low = r.u32(key)
+  const top = signed ? high | 0 : high
+  if (top <= 0x1fffff && top >= -0x200000) return top * 0x100000000 + low
+  const bits = (BigInt(high) << 32n) | BigInt(low)
+  return signed ? BigInt.asIntN(64, bits) : bits
 }
 
 // ── the untyped form ────────────────────────────────────────────────────────────────────────────

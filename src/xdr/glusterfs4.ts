@@ -40,17 +40,17 @@ export const gfx_proto_lease = xdr.record<Lease>('gf_proto_lease', {
 })
 
 export const gfx_statfs = xdr.record<Statfs>('gf_statfs', {
-  bsize: xdr.u64n,
-  frsize: xdr.u64n,
-  blocks: xdr.u64n,
-  bfree: xdr.u64n,
-  bavail: xdr.u64n,
-  files: xdr.u64n,
-  ffree: xdr.u64n,
-  favail: xdr.u64n,
+  bsize: xdr.u64near,
+  frsize: xdr.u64near,
+  blocks: xdr.u64near,
+  bfree: xdr.u64near,
+  bavail: xdr.u64near,
+  files: xdr.u64near,
+  ffree: xdr.u64near,
+  favail: xdr.u64near,
   fsid: xdr.u64,
-  flag: xdr.u64n,
-  namemax: xdr.u64n,
+  flag: xdr.u64near,
+  namemax: xdr.u64near,
 })
 
 export const gfx_locklist = xdr.record<LockInfo>('gfs3_locklist', {

@@ -85,9 +85,7 @@ export class Reader {
   /** Variable-length bytes, copied. */
   opaque(max: number, field = 'opaque'): Buffer {
     const at = this.#sized(max, field)
-    const bytes = Buffer.allocUnsafe(this.#length)
-    this.buffer.copy(bytes, 0, at, at + this.#length)
-    return bytes
+    return this.#copy(at, this.#length)
   }
 
   /** A byte string as latin1. */
@@ -106,9 +104,14 @@ export class Reader {
 
   /** Exactly `size` bytes and their padding, copied. */
   bytes(size: number, field = 'bytes'): Buffer {
-    const at = this.advance(size + padding(size), field)
+    return this.#copy(this.advance(size + padding(size), field), size)
+  }
+
+  /** A native call pays for more bytes only. */
+  #copy(at: number, size: number): Buffer {
     const bytes = Buffer.allocUnsafe(size)
-    this.buffer.copy(bytes, 0, at, at + size)
+    if (size > 32) this.buffer.copy(bytes, 0, at, at + size)
+    else for (let i = 0; i < size; i++) bytes[i] = this.buffer[at + i]!
     return bytes
   }
 }

@@ -20,7 +20,7 @@ export interface Codec<T> {
 }
 
 /** Scalars with code of their own in compile.ts. */
-export type Inline = 'u32' | 'i32' | 'u64n' | 'i64' | 'u64' | 'double' | 'gfid'
+export type Inline = 'u32' | 'i32' | 'u64n' | 'u64near' | 'i64' | 'u64' | 'double' | 'gfid'
 
 export type Infer<C> = C extends Codec<infer T> ? T : never
 
@@ -46,6 +46,11 @@ export const u32 = compileScalar<number>('u32')
 export const i32 = compileScalar<number>('i32')
 /** Unsigned 64 bits that count something: a number, refused from 2^53 on. */
 export const u64n = compileScalar<number>('u64n')
+/**
+ * Unsigned 64 bits as the nearest number, for what is shown rather than calculated with: a sparse
+ * file of an exabyte must not make its directory unreadable because its size is off by a byte.
+ */
+export const u64near = compileScalar<number>('u64near')
 /** Signed 64 bits as a number, refused beyond 2^53. */
 export const i64 = compileScalar<number>('i64')
 /** Unsigned 64 opaque bits. */

@@ -34,6 +34,7 @@ test('every type of value', () => {
   stat.mtime = -5
   const dict = Dict.of({
     int: { type: 'int', value: -7 },
+    exact: { type: 'int', value: -(2 ** 53) },
     int64: { type: 'int', value: -(2n ** 63n) },
     uint: { type: 'uint', value: 7 },
     uint64: { type: 'uint', value: 2n ** 64n - 1n },
@@ -121,6 +122,13 @@ test('attributes: 148 bytes, negative times, opaque device and inode numbers', (
   assert.equal(hex.length, 296)
   assert.deepEqual(decodeHex(gfx_iattx, hex), stat)
   assert.ok(decodeHex(gfx_iattx, hex) instanceof Iatt)
+})
+
+test('a size beyond 2^53 does not make the attributes unreadable', () => {
+  const stat = new Iatt()
+  stat.size = 2 ** 62
+  stat.blocks = 2 ** 53
+  assert.equal(decodeHex(gfx_iattx, encode(gfx_iattx, stat)).size, 2 ** 62)
 })
 
 test('legacy dictionaries', () => {

@@ -40,6 +40,11 @@ test('scalars', () => {
   roundTrip(xdr.i64, -(2 ** 32), 'ffffffff 00000000')
   roundTrip(xdr.i64, -(2 ** 53) + 1, 'ffe00000 00000001')
   roundTrip(xdr.i64, 2 ** 53 - 1, '001fffff ffffffff')
+  roundTrip(xdr.i64, -(2 ** 53), 'ffe00000 00000000')
+  roundTrip(xdr.u64near, 2 ** 60, '10000000 00000000')
+  roundTrip(xdr.u64near, 2 ** 53 - 1, '001fffff ffffffff')
+  assert.equal(decode(xdr.u64near, '0fffffffffffffff'), 2 ** 60)
+  roundTrip(xdr.u64near, 2 ** 64, 'ffffffff ffffffff')
   roundTrip(xdr.u64, 0xfedcba9876543210n, 'fedcba98 76543210')
   roundTrip(xdr.double, -1.5, 'bff80000 00000000')
   roundTrip(xdr.gfid, gfid, '30313233 34353637 38396162 63646566')
@@ -67,6 +72,9 @@ test('values the wire cannot carry are refused when encoding', () => {
     [xdr.u64n, 0.5],
     [xdr.u64n, 1n],
     [xdr.i64, -(2 ** 53) - 2],
+    [xdr.u64near, -1],
+    [xdr.u64near, 0.5],
+    [xdr.u64near, Number.POSITIVE_INFINITY],
     [xdr.u64, -1n],
     [xdr.u64, 2n ** 64n],
     [xdr.u64, 1],
