@@ -1,0 +1,55 @@
+/** Compares what two runs of the matrix recorded, leaf by leaf. */
+import type { Value } from './case.ts'
+import { accepted } from './known.ts'
+
+export interface Difference {
+  /** Case, key and field, as in `times/by fd stat.mtime`. */
+  at: string
+  stock: string
+  ours: string
+  /** What the same call gives on a local file system. */
+  local?: string | undefined
+}
+
+type Nested = Record<string, Value | Record<string, Value>>
+
+function flatten(nested: Nested): Map<string, string> {
+  const leaves = new Map<string, string>()
+  const add = (path: string, value: Value | undefined): void => {
+    if (value !== null && typeof value === 'object' && !Array.isArray(value)) {
+      for (const [key, inner] of Object.entries(value)) add(`${path}.${key}`, inner)
+    } else leaves.set(path, JSON.stringify(value))
+  }
+  for (const [name, record] of Object.entries(nested)) {
+    if (record === null || typeof record !== 'object' || Array.isArray(record)) add(name, record)
+    else for (const [key, value] of Object.entries(record)) add(`${name}/${key}`, value)
+  }
+  return leaves
+}
+
+/**
+ * What is not equal and not in the table of known differences. `local`: the results of the same
+ * calls on a local file system; without it both clients are the stock one.
+ */
+export function compare(stock: Nested, ours: Nested, local?: Nested): Difference[] {
+  const [a, b, reference] = [flatten(stock), flatten(ours), flatten(local ?? {})]
+  const differences: Difference[] = []
+  for (const at of new Set([...a.keys(), ...b.keys()])) {
+    const difference = {
+      at,
+      stock: a.get(at) ?? 'absent',
+      ours: b.get(at) ?? 'absent',
+      local: reference.get(at),
+    }
+    if (!accepted(difference, local === undefined)) differences.push(difference)
+  }
+  return differences
+}
+
+export function report(differences: Difference[]): string {
+  const lines = differences.slice(0, 80).map(({ at, stock, ours, local }) => {
+    const reference = local === undefined ? '' : `\n    local ${local}`
+    return `  ${at}\n    stock ${stock}\n    ours  ${ours}${reference}`
+  })
+  return `${differences.length} differences\n${lines.join('\n')}`
+}
