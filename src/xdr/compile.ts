@@ -290,7 +290,7 @@ const support = {
   },
 
   storeGfid(w: Writer, b: Buffer, p: number, value: Gfid, field: string): void {
-    if (value.length !== 16) throw w.refuse(field, `a gfid of ${value.length} bytes`)
+    if (value?.length !== 16) throw w.refuse(field, `a gfid of ${value?.length} bytes`)
     for (let i = 0; i < 16; i++) b[p + i] = value.charCodeAt(i)
   },
 }

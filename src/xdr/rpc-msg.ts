@@ -76,7 +76,7 @@ export function encodeCall<Q>(
   procedure: Procedure<Q, unknown>,
   flavor: AuthFlavor,
   creds: Creds,
-  body: Q,
+  body: NoInfer<Q>,
   payloadSize = 0,
 ): 0 | Errno {
   const start = w.position

@@ -114,6 +114,23 @@ test('a call that cannot be sent leaves the writer as it was', () => {
   assert.equal(w.position, 4)
 })
 
+test('bodies are checked against their procedure when compiled', () => {
+  const w = new Writer()
+  const send = (): unknown => [
+    // @ts-expect-error gfid is missing
+    encodeCall(w, 1, FOP.STAT, AUTH_NONE, ROOT_CREDS, { xdata: undefined }),
+    // @ts-expect-error xdata must be thought of
+    encodeCall(w, 1, FOP.STAT, AUTH_NONE, ROOT_CREDS, { gfid: ROOT_GFID }),
+    encodeCall(w, 1, FOP.STAT, AUTH_NONE, ROOT_CREDS, {
+      gfid: ROOT_GFID,
+      xdata: undefined,
+      // @ts-expect-error STAT has no fd
+      fd: 1,
+    }),
+  ]
+  assert.throws(send, XdrError)
+})
+
 test('several records in one buffer; the mark counts a payload that follows', () => {
   const w = new Writer()
   const body = { gfid: ROOT_GFID, xdata: undefined }
