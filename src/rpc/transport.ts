@@ -1,0 +1,243 @@
+/**
+ * A byte stream to a peer: TCP, UNIX socket or TLS. Receives into the windows of a RecordReader
+ * and sends what was queued during a turn of the event loop with one writev.
+ */
+import { lookup } from 'node:dns'
+import {
+  connect as connectSocket,
+  type NetConnectOpts,
+  type OnReadOpts,
+  type Socket,
+} from 'node:net'
+import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import { type Log, logFor } from '../observe/log.ts'
+import type { RecordReader } from './record.ts'
+import { setTcpTimeouts, type TcpTimeouts } from './sockopt.ts'
+
+export type Address =
+  | { readonly transport: 'tcp'; readonly host: string; readonly port: number }
+  | { readonly transport: 'unix'; readonly path: string }
+
+export type AddressFamily = 'inet' | 'inet6' | 'any'
+
+/** PEM texts and settings of a TLS connection; both ends show a certificate (spec 10 s.9). */
+export interface TlsSettings {
+  readonly cert: Buffer
+  readonly key: Buffer
+  readonly ca: Buffer
+  readonly crl?: Buffer
+  readonly ciphers?: string
+}
+
+export interface SocketSettings extends TcpTimeouts {
+  /** Seconds without traffic before the first keepalive probe. */
+  readonly keepaliveTime: number
+  /** Bind to a port below 1024, for servers that accept nothing else. */
+  readonly privilegedPort: boolean
+  readonly tls?: TlsSettings | undefined
+}
+
+export const DEFAULT_SOCKET: SocketSettings = {
+  keepaliveTime: 20,
+  keepaliveInterval: 2,
+  keepaliveCount: 9,
+  userTimeoutMs: 42_000,
+  privilegedPort: false,
+}
+
+const PRIVILEGED_PORT_MAX = 1023
+const PRIVILEGED_PORT_MIN = 512
+const ADDRESSES_MAX = 64
+
+export function addressText(address: Address): string {
+  if (address.transport === 'unix') return address.path
+  return address.host.includes(':')
+    ? `[${address.host}]:${address.port}`
+    : `${address.host}:${address.port}`
+}
+
+/** The numeric addresses of `host`, in the resolver's order. The error of getaddrinfo otherwise. */
+export function resolveHost(
+  host: string,
+  family: AddressFamily,
+  done: (error: Error | undefined, addresses: readonly string[]) => void,
+): void {
+  const wanted = family === 'inet' ? 4 : family === 'inet6' ? 6 : 0
+  lookup(host, { all: true, family: wanted }, (error, found) => {
+    if (error !== null) done(error, [])
+    else
+      done(
+        undefined,
+        found.slice(0, ADDRESSES_MAX).map(({ address }) => address),
+      )
+  })
+}
+
+export interface TransportEvents {
+  connected(): void
+  /** Called once, whatever ended it. */
+  closed(reason: string, code: string | undefined): void
+}
+
+/** One socket, from connect to close. */
+export class Transport {
+  readonly address: Address
+  readonly #reader: RecordReader
+  readonly #events: TransportEvents
+  readonly #settings: SocketSettings
+  readonly #log: Log
+  #socket: Socket
+  #localPort: number
+  #connected = false
+  #closed = false
+  /** Gathers what was queued for sending; given by the connection, asked once a turn. */
+  #drain: (() => Buffer[]) | undefined
+  #scheduled = false
+
+  constructor(
+    address: Address,
+    settings: SocketSettings,
+    reader: RecordReader,
+    events: TransportEvents,
+    log: Log = logFor('transport'),
+  ) {
+    this.address = address
+    this.#settings = settings
+    this.#reader = reader
+    this.#events = events
+    this.#log = log
+    const privileged = settings.privilegedPort && address.transport === 'tcp'
+    this.#localPort = privileged ? PRIVILEGED_PORT_MAX : 0
+    this.#socket = this.#open()
+  }
+
+  /** Bytes the kernel has not taken yet. */
+  get queuedBytes(): number {
+    return this.#socket.writableLength
+  }
+
+  /** Asks for `drain()` when the current turn's work is done, and sends what it gives. */
+  schedule(drain: () => Buffer[]): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    this.#drain = drain
+    // A tick queued from a microtask runs when all promise reactions of this turn have run, so
+    // that one writev carries every call they made.
+    queueMicrotask(this.#afterMicrotasks)
+  }
+
+  readonly #afterMicrotasks = (): void => {
+    process.nextTick(this.#flush)
+  }
+
+  readonly #flush = (): void => {
+    this.#scheduled = false
+    const drain = this.#drain
+    if (drain === undefined || this.#closed || !this.#connected) return
+    const buffers = drain()
+    const socket = this.#socket
+    if (buffers.length === 1) {
+      socket.write(buffers[0]!)
+      return
+    }
+    socket.cork()
+    for (const buffer of buffers) socket.write(buffer)
+    socket.uncork()
+  }
+
+  /** Ends it; `closed` follows unless it has ended before. */
+  close(reason: string, code?: string): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#drain = undefined
+    this.#reader.stop()
+    this.#socket.destroy()
+    this.#events.closed(reason, code)
+  }
+
+  #open(): Socket {
+    const { address } = this
+    const settings = this.#settings
+    const reader = this.#reader
+    const onread: OnReadOpts = {
+      // Called for the first read and after each: a fresh window every time.
+      buffer: (() => reader.window()) as unknown as () => Buffer,
+      callback: (count: number) => {
+        reader.received(count)
+        return true
+      },
+    }
+    const socket = this.#connect(address, settings, onread)
+    socket.on('error', (error: NodeJS.ErrnoException) => this.#failed(socket, error))
+    socket.on('end', () => this.#ended(socket, 'closed by the peer'))
+    socket.on('close', () => this.#ended(socket, 'closed'))
+    socket.on(settings.tls !== undefined ? 'secureConnect' : 'connect', () => this.#ready(socket))
+    return socket
+  }
+
+  #connect(address: Address, settings: SocketSettings, onread: OnReadOpts): Socket {
+    if (address.transport === 'unix') {
+      return connectSocket({ path: address.path, onread } as NetConnectOpts)
+    }
+    const target = {
+      host: address.host,
+      port: address.port,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: settings.keepaliveTime * 1000,
+      ...(this.#localPort > 0 ? { localPort: this.#localPort } : {}),
+      onread,
+    }
+    const { tls } = settings
+    if (tls === undefined) return connectSocket(target)
+    const options: ConnectionOptions = {
+      ...target,
+      cert: tls.cert,
+      key: tls.key,
+      ca: tls.ca,
+      ...(tls.crl !== undefined ? { crl: tls.crl } : {}),
+      ...(tls.ciphers !== undefined ? { ciphers: tls.ciphers } : {}),
+      // Certificates name machines as the administrator likes; the chain is what counts.
+      checkServerIdentity: () => undefined,
+    }
+    return connectTls(options)
+  }
+
+  #ready(socket: Socket): void {
+    if (socket !== this.#socket || this.#closed) return
+    this.#connected = true
+    if (this.address.transport === 'tcp' && !setTcpTimeouts(socket, this.#settings)) {
+      this.#log.debug('the kernel refused a keepalive or user-timeout setting')
+    }
+    this.#events.connected()
+  }
+
+  #failed(socket: Socket, error: NodeJS.ErrnoException): void {
+    if (socket !== this.#socket || this.#closed) return
+    if (!this.#connected && this.#localPort > 0 && this.#nextLocalPort(error.code)) {
+      socket.destroy()
+      this.#socket = this.#open()
+      return
+    }
+    this.close(error.message, error.code)
+  }
+
+  /** Another source port to try after `code`; false when that was not the trouble. */
+  #nextLocalPort(code: string | undefined): boolean {
+    if (code === 'EACCES' || code === 'EPERM') this.#localPort = 0
+    else if (code === 'EADDRINUSE' || code === 'EADDRNOTAVAIL') {
+      this.#localPort = this.#localPort > PRIVILEGED_PORT_MIN ? this.#localPort - 1 : 0
+    } else return false
+    if (this.#localPort === 0) {
+      this.#log.warn(
+        { peer: addressText(this.address), code },
+        'no port below 1024 could be bound: connecting from an ordinary port',
+      )
+    }
+    return true
+  }
+
+  #ended(socket: Socket, reason: string): void {
+    if (socket === this.#socket) this.close(reason)
+  }
+}
