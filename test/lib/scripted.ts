@@ -157,29 +157,34 @@ export const testProcess = {
 }
 
 /** `definition` over `child` (scripted unless given), under a top that keeps events. */
-export async function bench(
+export function bench(
   definition: XlatorDefinition,
   given: Record<string, string> = {},
   child: XlatorDefinition = scripted,
 ): Promise<Bench> {
-  const lines = Object.entries(given).map(([key, value]) => `option ${key} "${value}"`)
-  const text = `volume child
-type ${child.type}
-option x y
-end-volume
-volume xl
-type ${definition.type}
-${lines.join('\n')}
-subvolumes child
-end-volume
-volume top
-type test/top
-subvolumes xl
-end-volume
-`
-  const known = new Map([definition, child, top].map((one) => [one.type, one]))
+  return benchStack([[definition, given]], child)
+}
+
+/** Several translators, the lowest first; `xl` is the highest. */
+export async function benchStack(
+  layers: readonly [XlatorDefinition, Record<string, string>][],
+  child: XlatorDefinition,
+): Promise<Bench> {
+  const volumes = [`volume child\ntype ${child.type}\noption x y\nend-volume\n`]
+  let below = 'child'
+  for (const [at, [definition, given]] of layers.entries()) {
+    const name = at === layers.length - 1 ? 'xl' : definition.type.replace(/.*\//, '')
+    const lines = Object.entries(given).map(([key, value]) => `option ${key} "${value}"\n`)
+    volumes.push(
+      `volume ${name}\ntype ${definition.type}\n${lines.join('')}subvolumes ${below}\nend-volume\n`,
+    )
+    below = name
+  }
+  volumes.push('volume top\ntype test/top\nsubvolumes xl\nend-volume\n')
+  const definitions = [...layers.map(([definition]) => definition), child, top]
+  const known = new Map(definitions.map((one) => [one.type, one]))
   const graph = await buildGraph({
-    volfile: parseVolfile(text, 'test'),
+    volfile: parseVolfile(volumes.join(''), 'test'),
     load: async (type) => known.get(type),
     id: 0,
     volfileId: 'test',
@@ -187,7 +192,7 @@ end-volume
     inodes: new InodeTable(),
     process: testProcess,
   })
-  return new Bench(graph, definition)
+  return new Bench(graph, layers.at(-1)![0])
 }
 
 let gfidCount = 0
@@ -236,4 +241,15 @@ export const locOf = (inode: Inode): Loc => {
 /** Lets every promise that can settle do so. */
 export async function settle(): Promise<void> {
   for (let i = 0; i < 20; i++) await new Promise<void>((resolve) => setImmediate(resolve))
+}
+
+/** Whether `rep` still has no answer when everything that can move has moved. */
+export async function isPending(rep: unknown): Promise<boolean> {
+  if (!(rep instanceof Promise)) return false
+  let answered = false
+  void rep.then(() => {
+    answered = true
+  })
+  await settle()
+  return !answered
 }

@@ -1,0 +1,361 @@
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { E } from '../../../src/core/errno.ts'
+import type { Fd } from '../../../src/core/fd.ts'
+import { F_SETLK, F_WRLCK } from '../../../src/core/fop.ts'
+import { Iatt } from '../../../src/core/iatt.ts'
+import writeBehind from '../../../xlators/performance/write-behind/index.ts'
+import { modelRuns } from '../../lib/model-run.ts'
+import {
+  type Bench,
+  bench,
+  isPending,
+  linked,
+  locOf,
+  openFd,
+  type ScriptedChild,
+  settle,
+  stat,
+} from '../../lib/scripted.ts'
+
+interface Setup {
+  b: Bench
+  child: ScriptedChild
+  fd: Fd
+}
+
+async function setup(given: Record<string, string> = {}): Promise<Setup> {
+  const b = await bench(writeBehind, given)
+  const child = b.child as ScriptedChild
+  child.hold.add('writev')
+  const attributes = stat({ size: 0 })
+  const changed = { errno: 0, prestat: attributes, poststat: attributes } as const
+  child.script = {
+    flush: () => ({ errno: 0 }),
+    fsync: () => changed,
+    stat: () => ({ errno: 0, stat: attributes }),
+    fstat: () => ({ errno: 0, stat: attributes }),
+    setattr: () => changed,
+    ftruncate: () => changed,
+    readv: () => ({ errno: 0, data: [], size: 0, stat: attributes, eof: true }),
+    lk: (_frame, req) => ({ errno: 0, flock: req.flock }),
+  }
+  return { b, child, fd: openFd(linked(b.graph, 'f')) }
+}
+
+const write = (s: Setup, offset: number, size: number, fd = s.fd, flags = 0) =>
+  s.b.run('writev', { fd, offset, data: [Buffer.alloc(size, 1)], size, flags })
+
+const read = (s: Setup, offset: number, size: number) =>
+  s.b.run('readv', { fd: s.fd, offset, size, flags: 0 })
+
+function done(s: Setup, size?: number): void {
+  const call = s.child.take('writev')
+  const written = size ?? call.req.size
+  const poststat = stat({ size: call.req.offset + written })
+  call.reply({ errno: 0, size: written, prestat: new Iatt(), poststat })
+}
+
+const fail = (s: Setup, errno: (typeof E)[keyof typeof E]): void =>
+  s.child.take('writev').reply({ errno })
+
+test('a write is answered at once, with empty attributes', async () => {
+  const s = await setup()
+  const rep = write(s, 0, 100)
+  assert.ok(!(rep instanceof Promise))
+  assert.ok(rep.errno === 0 && rep.size === 100 && rep.poststat.ctime === 0)
+  assert.equal(s.child.held.length, 1)
+})
+
+test('small writes are gathered while one is on its way', async () => {
+  const s = await setup()
+  for (let i = 0; i < 64; i++) await write(s, i * 4096, 4096)
+  const sizes = s.child.named('writev').map((call) => call.req.size)
+  assert.deepEqual(sizes, [4096, 128 * 1024])
+  done(s)
+  done(s)
+  await settle()
+  const last = s.child.named('writev').at(-1)!.req
+  assert.deepEqual([last.offset, last.size], [33 * 4096, 31 * 4096])
+})
+
+test('adjacent gathered writes go in one WRITE', async () => {
+  const s = await setup()
+  await write(s, 0, 128 * 1024)
+  // These overlap the first and one another's ends: they wait, then travel together.
+  for (let i = 0; i < 4; i++) await write(s, 1000 + i * 100_000, 100_000)
+  const before = s.child.calls.length
+  done(s)
+  await settle()
+  assert.ok(before <= 4 && s.child.calls.length === before + 1)
+})
+
+test('with trickling-writes off data waits to grow until somebody needs it', async () => {
+  const s = await setup({ 'trickling-writes': 'off' })
+  await write(s, 0, 100)
+  await settle()
+  assert.equal(s.child.calls.length, 0)
+  const synced = s.b.run('fsync', { fd: s.fd, datasync: false })
+  assert.equal(s.child.calls.length, 1)
+  done(s)
+  assert.equal((await synced).errno, 0)
+})
+
+test('reads wait for the older writes they overlap, not for others', async () => {
+  const s = await setup()
+  await write(s, 0, 100)
+  done(s)
+  await settle()
+  await write(s, 10_000, 100)
+  assert.equal(await isPending(read(s, 0, 50)), false)
+  const near = read(s, 10_050, 10)
+  assert.equal(await isPending(near), true)
+  const hole = read(s, 5000, 10)
+  assert.equal(await isPending(hole), true, 'the hole is not there before the write behind it')
+  done(s)
+  assert.equal((await near).errno, 0)
+  assert.equal((await hole).errno, 0)
+})
+
+test('stat, setattr, truncate and fsync wait; writes after them do not hold them up', async () => {
+  const s = await setup()
+  const { b, fd } = s
+  await write(s, 0, 200_000)
+  const waiting = [
+    b.run('stat', { loc: locOf(fd.inode) }),
+    b.run('setattr', { loc: locOf(fd.inode), stat: new Iatt(), valid: 0 }),
+    b.run('ftruncate', { fd, offset: 100 }),
+    b.run('fsync', { fd, datasync: false }),
+  ]
+  await write(s, 300_000, 200_000)
+  for (const rep of waiting) assert.equal(await isPending(rep), true)
+  done(s)
+  for (const rep of waiting) assert.equal((await rep).errno, 0)
+  assert.equal(s.child.held.length, 1)
+})
+
+test('overlapping writes keep their order', async () => {
+  const s = await setup()
+  await write(s, 0, 200_000)
+  await write(s, 100_000, 200_000)
+  await write(s, 500_000, 200_000)
+  const offsets = () => s.child.named('writev').map((call) => call.req.offset)
+  assert.deepEqual(offsets(), [0, 500_000])
+  done(s)
+  await settle()
+  assert.deepEqual(offsets(), [0, 500_000, 100_000])
+})
+
+test('appends and strict ordering: one after the other', async () => {
+  const append = await setup()
+  await write(append, 0, 200_000, append.fd, 0o2000)
+  await write(append, 200_000, 200_000, append.fd, 0o2000)
+  assert.equal(append.child.calls.length, 1)
+  done(append)
+  await settle()
+  assert.equal(append.child.calls.length, 2)
+  const strict = await setup({ 'strict-write-ordering': 'on' })
+  await write(strict, 0, 200_000)
+  await write(strict, 400_000, 200_000)
+  assert.equal(strict.child.calls.length, 1)
+})
+
+test('the window bounds what is unwritten; one write may exceed it', async () => {
+  const s = await setup({ 'window-size': '512KB' })
+  const size = 256 * 1024
+  for (let i = 0; i < 3; i++) assert.equal(await isPending(write(s, i * size, size)), false)
+  const fourth = write(s, 3 * size, size)
+  assert.equal(await isPending(fourth), true)
+  done(s)
+  assert.equal((await fourth).errno, 0)
+  assert.equal(s.b.dump()['xlator.performance.write-behind.wb_inode|window_current'], `${3 * size}`)
+})
+
+test('O_SYNC, O_DIRECT with strict-O_DIRECT and pass-through: the bricks answer', async () => {
+  const cases: [Record<string, string>, number, boolean][] = [
+    [{}, 0o4010000, true],
+    [{}, 0o10000, true],
+    [{}, 0o40000, false],
+    [{ 'strict-O_DIRECT': 'on' }, 0o40000, true],
+    [{ 'pass-through': 'on' }, 0, true],
+  ]
+  for (const [given, flags, waits] of cases) {
+    const s = await setup(given)
+    assert.equal(await isPending(write(s, 0, 100, s.fd, flags)), waits, `flags ${flags}`)
+  }
+})
+
+test('an error is returned by the next write of that fd, once', async () => {
+  const s = await setup()
+  const other = openFd(s.fd.inode)
+  await write(s, 0, 100)
+  fail(s, E.NOSPC)
+  await settle()
+  assert.equal((await write(s, 1_000_000, 100, other)).errno, 0)
+  assert.equal((await write(s, 200, 100)).errno, E.NOSPC)
+})
+
+test('an error is returned by flush, and the data is dropped', async () => {
+  const s = await setup()
+  await write(s, 0, 100)
+  fail(s, E.DQUOT)
+  await settle()
+  const flushed = s.b.run('flush', { fd: s.fd })
+  assert.equal(s.child.named('writev').length, 2, 'tried again')
+  fail(s, E.DQUOT)
+  assert.equal((await flushed).errno, E.DQUOT)
+  assert.equal((await s.b.run('flush', { fd: s.fd })).errno, 0)
+  assert.equal((await read(s, 0, 10)).errno, 0)
+})
+
+test('data that can be written at the second try is not an error', async () => {
+  const s = await setup()
+  await write(s, 0, 100)
+  fail(s, E.NOTCONN)
+  await settle()
+  const synced = s.b.run('fsync', { fd: s.fd, datasync: true })
+  done(s)
+  assert.equal((await synced).errno, 0)
+})
+
+test('an fsync of any fd hears of it; a flush of another fd neither hears nor drops', async () => {
+  const s = await setup()
+  const other = openFd(s.fd.inode)
+  await write(s, 0, 100)
+  const flushed = s.b.run('flush', { fd: other })
+  const synced = s.b.run('fsync', { fd: other, datasync: false })
+  fail(s, E.IO)
+  assert.equal((await flushed).errno, 0)
+  assert.equal((await synced).errno, E.IO)
+  const own = s.b.run('fsync', { fd: s.fd, datasync: false })
+  fail(s, E.IO)
+  assert.equal((await own).errno, E.IO)
+  assert.equal((await s.b.run('fsync', { fd: s.fd, datasync: false })).errno, 0)
+})
+
+test('resync-failed-syncs-after-fsync keeps the data until flush', async () => {
+  const s = await setup({ 'resync-failed-syncs-after-fsync': 'on' })
+  await write(s, 0, 100)
+  const synced = s.b.run('fsync', { fd: s.fd, datasync: false })
+  fail(s, E.NOSPC)
+  assert.equal((await synced).errno, E.NOSPC)
+  const flushed = s.b.run('flush', { fd: s.fd })
+  done(s)
+  assert.equal((await flushed).errno, 0)
+})
+
+test('reads of failed data fail with its errno, and so do those of data stuck behind', async () => {
+  const s = await setup()
+  await write(s, 0, 200_000)
+  await write(s, 100_000, 200_000)
+  const stuck = read(s, 250_000, 10)
+  fail(s, E.IO)
+  assert.equal((await stuck).errno, E.IO)
+  const flushed = s.b.run('flush', { fd: s.fd })
+  fail(s, E.IO)
+  await settle()
+  done(s)
+  assert.equal((await flushed).errno, E.IO)
+  assert.equal(s.b.dump()['xlator.performance.write-behind.wb_inode|window_current'], '0')
+})
+
+test('a failure lets waiting writers go', async () => {
+  const s = await setup({ 'window-size': '512KB' })
+  await write(s, 0, 600_000)
+  const waiting = write(s, 700_000, 100)
+  fail(s, E.NOSPC)
+  assert.equal((await waiting).errno, E.NOSPC)
+})
+
+test('the rest of a short write is sent again', async () => {
+  const s = await setup()
+  await write(s, 0, 200_000)
+  done(s, 150_000)
+  await settle()
+  const again = s.child.named('writev').at(-1)!.req
+  assert.deepEqual([again.offset, again.size], [150_000, 50_000])
+  assert.equal(Buffer.concat(again.data).length, 50_000)
+})
+
+test('flush-behind answers before the brick; the fd lives until it did', async () => {
+  const s = await setup()
+  s.child.hold.add('flush')
+  const flushed = s.b.run('flush', { fd: s.fd })
+  assert.ok(!(flushed instanceof Promise))
+  s.fd.release()
+  assert.equal(s.fd.released, false)
+  s.child.take('flush').reply({ errno: 0 })
+  await settle()
+  assert.equal(s.fd.released, true)
+  assert.equal(s.b.graph.pool.count, 0)
+})
+
+test('flush waits for the brick when off, and on inodes with locks', async () => {
+  const off = await setup({ 'flush-behind': 'off' })
+  off.child.hold.add('flush')
+  assert.equal(await isPending(off.b.run('flush', { fd: off.fd })), true)
+  const s = await setup()
+  const flock = { type: F_WRLCK, whence: 0, start: 0n, len: 0n, pid: 1, lkOwner: Buffer.alloc(8) }
+  await s.b.ok('lk', { fd: s.fd, cmd: F_SETLK, flock })
+  s.child.hold.add('flush')
+  assert.equal(await isPending(s.b.run('flush', { fd: s.fd })), true)
+})
+
+test('unlocking waits for what was written under the lock', async () => {
+  const s = await setup()
+  await write(s, 0, 100)
+  const flock = { type: 2, whence: 0, start: 0n, len: 0n, pid: 1, lkOwner: Buffer.alloc(8) }
+  const unlocked = s.b.run('lk', { fd: s.fd, cmd: F_SETLK, flock })
+  assert.equal(await isPending(unlocked), true)
+  done(s)
+  assert.equal((await unlocked).errno, 0)
+})
+
+test('readdirp hides attributes of files with unwritten data, also written meanwhile', async () => {
+  const s = await setup()
+  s.child.hold.add('readdirp')
+  const dir = openFd(s.b.graph.inodes.root)
+  await write(s, 0, 100)
+  const listed = s.b.run('readdirp', { fd: dir, size: 4096, off: 0n })
+  done(s)
+  await settle()
+  const entries = ['f', 'g'].map((name) => {
+    const inode = name === 'f' ? s.fd.inode : linked(s.b.graph, name)
+    const common = { name, inoHi: 0, inoLo: 0, off: 1n, type: 8 }
+    return { ...common, inode, stat: stat({ gfid: inode.gfid }) }
+  })
+  s.child.take('readdirp').reply({ errno: 0, entries, eof: true })
+  const rep = await listed
+  assert.ok(rep.errno === 0)
+  const hidden = rep.entries.filter((one) => one.stat === undefined && one.inode === undefined)
+  assert.deepEqual(
+    hidden.map((one) => one.name),
+    ['f'],
+  )
+})
+
+test('small writes do not pin the buffers they came in', async () => {
+  const s = await setup()
+  const data = [Buffer.alloc(1024 * 1024).subarray(0, 4096)]
+  await s.b.run('writev', { fd: s.fd, offset: 0, data, size: 4096, flags: 0 })
+  assert.ok(s.child.take('writev').req.data[0]!.buffer.byteLength < 65536)
+})
+
+test('nothing is kept of closed files', async () => {
+  const s = await setup()
+  await write(s, 0, 100)
+  done(s)
+  await s.b.run('flush', { fd: s.fd })
+  s.fd.release()
+  await settle()
+  assert.equal(s.fd.released, true)
+  assert.equal(s.b.dump()['xlator.performance.write-behind.wb_inode|gfid'], undefined)
+})
+
+modelRuns(writeBehind, [
+  {},
+  { 'trickling-writes': 'off', 'flush-behind': 'off' },
+  { 'strict-write-ordering': 'on', 'window-size': '512KB' },
+  { 'aggregate-size': '8KB', 'strict-O_DIRECT': 'on' },
+  { 'pass-through': 'on' },
+])
