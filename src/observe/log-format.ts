@@ -1,0 +1,102 @@
+/** One log line in GlusterFS's form out of pino's JSON. */
+
+export interface LineFormat {
+  /** pino's JSON as it is, one object a line. */
+  readonly json: boolean
+  /** Local time instead of UTC. */
+  readonly localtime: boolean
+  /** How long repeats of a message are merged. */
+  readonly repeatWindowMs: number
+}
+
+export interface Line {
+  /** The whole line, newline included. */
+  readonly text: string
+  /** Its leading `[time]`. */
+  readonly stamp: string
+  /** `domain: text`, for the note on repeats. */
+  readonly message: string
+}
+
+const letters: Readonly<Record<string, string>> = {
+  trace: 'T',
+  debug: 'D',
+  info: 'I',
+  warn: 'W',
+  error: 'E',
+  fatal: 'C',
+}
+
+/** Fields that have a place of their own in the line. */
+const placed = new Set(['level', 'sec', 'usec', 'xl', 'msg', 'err'])
+
+interface Entry {
+  level: string
+  sec: number
+  usec: number
+  xl?: string
+  msg?: string
+  err?: { type?: string; message?: string; stack?: string }
+  [field: string]: unknown
+}
+
+/**
+ * `[2026-11-22 14:15:52.738777 +0000] I [domain] 0-domain: text [{key=value}, {key=value}] `,
+ * followed by an error's stack if there is one. Control characters of the text are escaped: names
+ * of files come from anybody, and a newline in one must not forge a line.
+ */
+export function formatLine(json: string, format: LineFormat): Line {
+  const entry = JSON.parse(json) as Entry
+  const stamp = `[${stampText(entry.sec, entry.usec, format.localtime)}]`
+  const domain = entry.xl ?? 'glusterfs'
+  const fields: string[] = []
+  for (const [key, value] of Object.entries(entry)) {
+    if (placed.has(key)) continue
+    fields.push(`{${key}=${typeof value === 'string' ? value : JSON.stringify(value)}}`)
+  }
+  const tail = fields.length > 0 ? ` [${fields.join(', ')}]` : ''
+  const message = printable(`0-${domain}: ${entry.msg ?? entry.err?.message ?? ''}${tail}`)
+  const stack = entry.err?.stack === undefined ? '' : `${indent(entry.err.stack)}\n`
+  const letter = letters[entry.level] ?? 'I'
+  const text = `${stamp} ${letter} [${printable(domain)}] ${message} \n${stack}`
+  return { text, stamp, message }
+}
+
+const parts = {
+  year: 'numeric',
+  month: '2-digit',
+  day: '2-digit',
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  hourCycle: 'h23',
+  timeZoneName: 'longOffset',
+} as const
+const utcFormat = new Intl.DateTimeFormat('en-US', { ...parts, timeZone: 'UTC' })
+const localFormat = new Intl.DateTimeFormat('en-US', parts)
+
+/** `2026-11-22 14:15:52.738777 +0000`. */
+export function stampText(sec: number, usec: number, localtime: boolean): string {
+  const found: Record<string, string> = {}
+  for (const { type, value } of (localtime ? localFormat : utcFormat).formatToParts(sec * 1000)) {
+    found[type] = value
+  }
+  // `GMT` alone is UTC itself.
+  const zone = found.timeZoneName!.replace('GMT', '').replace(':', '') || '+0000'
+  return (
+    `${found.year}-${found.month}-${found.day} ${found.hour}:${found.minute}:${found.second}` +
+    `.${String(usec).padStart(6, '0')} ${zone}`
+  )
+}
+
+function printable(text: string): string {
+  return text.replace(
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is escaped
+    /[\u0000-\u001f\u007f]/g,
+    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  )
+}
+
+function indent(text: string): string {
+  return text.replace(/^/gm, '    ')
+}
