@@ -81,10 +81,10 @@ export class Graph implements GraphContext {
   readonly inodes: InodeTable
   readonly process: ProcessContext
   readonly xlators: Xlator[] = []
-  /** What it was built from, autoloaded volumes included. */
-  readonly volumes: VolumeDefinition[]
+  /** What it was built from, autoloaded volumes included; replaced by a reconfigure. */
+  volumes: readonly VolumeDefinition[]
 
-  constructor(input: BuildInput, volumes: VolumeDefinition[]) {
+  constructor(input: BuildInput, volumes: readonly VolumeDefinition[]) {
     this.id = input.id
     this.volfileId = input.volfileId
     this.pool = input.pool
@@ -149,7 +149,8 @@ export async function buildGraph(input: BuildInput): Promise<Graph> {
   return graph
 }
 
-function withAutoload(input: BuildInput): VolumeDefinition[] {
+/** The volfile's volumes and, above them, those the command line asks for. */
+export function withAutoload(input: Pick<BuildInput, 'volfile' | 'autoload'>): VolumeDefinition[] {
   const volumes = [...input.volfile.volumes]
   for (const extra of input.autoload ?? []) {
     const below = volumes.at(-1)!
@@ -201,10 +202,7 @@ function createXlator(
   overrides: readonly XlatorOption[],
 ): Xlator {
   checkChildCount(definition, volume)
-  const given = new Map(volume.options)
-  for (const { pattern, key, value } of overrides) {
-    if (globToRegExp(pattern).test(volume.name)) given.set(key, value)
-  }
+  const given = givenOptions(volume, overrides)
   const xl = new definition.class({
     name: volume.name,
     type: volume.type,
@@ -218,6 +216,18 @@ function createXlator(
   }
   fillDefaultFops(xl)
   return xl
+}
+
+/** Options of the volume as the volfile and `--xlator-option` give them. */
+export function givenOptions(
+  volume: VolumeDefinition,
+  overrides: readonly XlatorOption[],
+): Map<string, string> {
+  const given = new Map(volume.options)
+  for (const { pattern, key, value } of overrides) {
+    if (globToRegExp(pattern).test(volume.name)) given.set(key, value)
+  }
+  return given
 }
 
 function checkChildCount(definition: XlatorDefinition, volume: VolumeDefinition): void {
