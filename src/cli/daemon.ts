@@ -1,0 +1,93 @@
+/**
+ * Node cannot fork: the daemon is this program started once more, in a session of its own, with a
+ * pipe on fd 3 through which it tells how the mount went. The parent waits for that and exits.
+ */
+import { spawn } from 'node:child_process'
+import { closeSync, writeSync } from 'node:fs'
+import type { Readable } from 'node:stream'
+
+/** How starting went: the exit status of the command, and the line for standard error. */
+export interface Report {
+  readonly status: number
+  readonly message?: string | undefined
+}
+
+const STATUS_FD = 3
+/** Set in the daemon's environment only, and removed there at once. */
+const STATUS_VARIABLE = 'GLUSTERFS_TS_STATUS_FD'
+const REPORT_BYTES_MAX = 64 * 1024
+
+/**
+ * Flags of the daemon's node. A larger young generation keeps buffers and frames of requests in
+ * flight from being promoted: fewer and shorter collections while streaming.
+ */
+const NODE_FLAGS = ['--max-semi-space-size=32', '--no-warnings']
+
+/** Starts the daemon with the same words; resolves with its report, or with how it died. */
+export function daemonise(words: readonly string[]): Promise<Report> {
+  const program = process.argv[1]!
+  const child = spawn(process.execPath, [...NODE_FLAGS, program, ...words], {
+    argv0: 'glusterfs',
+    detached: true,
+    env: { ...process.env, [STATUS_VARIABLE]: String(STATUS_FD) },
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+  })
+  // Ctrl-C while it starts must not leave a mount nobody asked for any more.
+  const stop = (signal: NodeJS.Signals): void => {
+    child.kill('SIGTERM')
+    process.removeListener(signal, stop)
+    process.kill(process.pid, signal)
+  }
+  process.on('SIGINT', stop)
+  process.on('SIGTERM', stop)
+  return new Promise((resolve) => {
+    let text = ''
+    let ended: string | undefined
+    const pipe = child.stdio[STATUS_FD] as Readable
+    pipe.setEncoding('utf8')
+    pipe.on('data', (chunk: string) => {
+      if (text.length < REPORT_BYTES_MAX) text += chunk
+    })
+    child.on('error', (error) => {
+      resolve({ status: 1, message: `glusterfs: cannot start the daemon: ${error.message}` })
+    })
+    child.on('exit', (code, signal) => {
+      ended = signal === null ? `with status ${code}` : `by ${signal}`
+    })
+    child.on('close', () => resolve(parseReport(text) ?? died(ended)))
+    pipe.on('end', () => {
+      const report = parseReport(text)
+      if (report !== undefined) resolve(report)
+    })
+  })
+}
+
+function died(ended: string | undefined): Report {
+  return {
+    status: 1,
+    message: `glusterfs: the daemon ended ${ended ?? 'early'} before the mount was ready; see its log`,
+  }
+}
+
+function parseReport(text: string): Report | undefined {
+  if (!text.endsWith('\n')) return undefined
+  return JSON.parse(text) as Report
+}
+
+/** Is this process the daemon? Then its way to report, once; a later report does nothing. */
+export function takeReporter(): ((report: Report) => void) | undefined {
+  const fd = Number(process.env[STATUS_VARIABLE])
+  delete process.env[STATUS_VARIABLE]
+  if (!Number.isInteger(fd)) return undefined
+  let open = true
+  return (report) => {
+    if (!open) return
+    open = false
+    try {
+      writeSync(fd, `${JSON.stringify(report)}\n`)
+    } catch {
+      // The parent was killed while it waited; the mount goes on.
+    }
+    closeSync(fd)
+  }
+}
