@@ -26,8 +26,10 @@ export class Inode {
   nlookup = 0
   /** Fops under way and open fds that need it to stay in the table. */
   refs = 0
-  /** Id of the graph whose translators have seen a lookup of it; 0 = none ("needs lookup"). */
-  lookedUpGraph = 0
+  /** Id of the graph whose translators have seen a lookup of it; -1 = none ("needs lookup"). */
+  lookedUpGraph = -1
+  /** Named by the kernel since the last search for idle inodes. */
+  used = false
   /** Open fds on it, in order of opening. */
   readonly fds = new Set<Fd>()
   /** Its names. Several for hard links, at most one for a directory. */
@@ -69,12 +71,17 @@ export function inodePath(inode: Inode): string {
   return `<gfid:${gfidText(inode.gfid)}>`
 }
 
+/** Inodes one search for idle ones looks at. */
+const IDLE_LOOKS_MAX = 512
+
 /** All inodes of a mount: by gfid, by kernel node id, and their names. */
 export class InodeTable {
   readonly root: Inode
   readonly #byGfid = new Map<Gfid, Inode>()
   readonly #byNodeid = new Map<number, Inode>()
+  /** Never used twice, so that every generation is 0. */
   #nextNodeid = 2
+  #hand: Iterator<Inode> | undefined
 
   constructor() {
     this.root = new Inode(this)
@@ -94,8 +101,38 @@ export class InodeTable {
     return this.#byGfid.values()
   }
 
+  /** The inode the kernel means. Counts as use of it. */
   byNodeid(nodeid: number): Inode | undefined {
-    return this.#byNodeid.get(nodeid)
+    const inode = this.#byNodeid.get(nodeid)
+    if (inode !== undefined) inode.used = true
+    return inode
+  }
+
+  /** Inodes with a node id. */
+  get knownToKernel(): number {
+    return this.#byNodeid.size
+  }
+
+  /**
+   * Up to `count` inodes that the kernel knows, nobody uses and that were not named for a while:
+   * second chance, in order of node ids, each call going on where the last one stopped.
+   */
+  idleVictims(count: number): Inode[] {
+    const victims: Inode[] = []
+    for (let looked = 0; looked < IDLE_LOOKS_MAX && victims.length < count; looked++) {
+      let next = this.#hand?.next()
+      if (next === undefined || next.done === true) {
+        this.#hand = this.#byNodeid.values()
+        next = this.#hand.next()
+        if (next.done === true) break
+      }
+      const inode: Inode = next.value
+      if (inode === this.root || inode.refs > 0 || inode.fds.size > 0) continue
+      if (inode.children !== undefined && inode.children.size > 0) continue
+      if (inode.used) inode.used = false
+      else victims.push(inode)
+    }
+    return victims
   }
 
   byGfid(gfid: Gfid): Inode | undefined {

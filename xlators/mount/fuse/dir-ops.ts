@@ -1,0 +1,178 @@
+/** Requests about directories: OPENDIR, READDIR, READDIRPLUS, RELEASEDIR, FSYNCDIR. */
+import { E } from '../../../src/core/errno.ts'
+import { Fd } from '../../../src/core/fd.ts'
+import type { DirEntry } from '../../../src/core/fop.ts'
+import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
+import type { Inode } from '../../../src/core/inode.ts'
+import { Loc } from '../../../src/core/loc.ts'
+import * as abi from '../../../src/fuse/abi.ts'
+import { DIRENT_BYTES, direntSize, ENTRY_OUT_BYTES } from '../../../src/fuse/abi.ts'
+import type { FuseOps } from '../../../src/fuse/opcodes.ts'
+import type { FuseRequest } from '../../../src/fuse/request.ts'
+import { useFile } from './file-ops.ts'
+import type { OpenFile } from './files.ts'
+import { giveBackIdleInodes } from './idle.ts'
+import { type FuseBridge, stale } from './index.ts'
+
+type Ops = Pick<FuseOps, 'opendir' | 'readdir' | 'readdirplus' | 'releasedir' | 'fsyncdir'>
+type ReaddirIn = { fh: number; cookie: bigint; size: number }
+
+export function dirOps(bridge: FuseBridge): Ops {
+  const read = async (request: FuseRequest, input: ReaddirIn, plus: boolean): Promise<void> => {
+    const file = useFile(bridge, request, input.fh)
+    if (file === E.BADF) return void request.error(E.BADF)
+    // Two threads may list by one handle: each takes what the other has not.
+    let entries = file.restAfter === input.cookie ? file.rest : []
+    file.rest = []
+    file.restAfter = -1n
+    if (entries.length === 0) {
+      const fop = bridge.options['use-readdirp'] ? 'readdirp' : 'readdir'
+      const { cookie: off, size } = input
+      const rep = await request.frame.wind(request.top, fop, { fd: file.fd, size, off })
+      if (rep.errno !== 0) return void request.error(rep.errno)
+      entries = rep.entries
+    }
+    const page = new Page(bridge, file.fd.inode, input.size, plus)
+    let count = 0
+    while (count < entries.length && page.add(entries[count]!)) count++
+    keepRest(file, entries, count)
+    // The smallest buffer the kernel sends holds the longest name; no entry ends the listing.
+    if (request.data([page.bytes()], page.used)) giveBackIdleInodes(bridge)
+    else page.takeBack()
+  }
+
+  return {
+    async opendir(request, { flags }) {
+      const inode = bridge.inodeOf(request)
+      if (inode === undefined) return void request.error(E.STALE)
+      const errno = await bridge.ready(request, inode)
+      if (errno !== 0) return void request.error(errno)
+      const fd = new Fd(inode, flags, request.pid)
+      const loc = Loc.ofInode(inode)
+      const rep = await request.frame.wind(request.top, 'opendir', { loc, fd })
+      if (rep.errno !== 0) return void request.error(stale(rep.errno))
+      const file = bridge.files.add(fd)
+      if (!request.opened(file.fh, 0)) bridge.files.close(file)
+    },
+
+    readdir(request, input) {
+      return read(request, input, false)
+    },
+
+    readdirplus(request, input) {
+      return read(request, input, true)
+    },
+
+    releasedir(request, { fh }) {
+      const file = bridge.files.get(fh)
+      request.ok()
+      if (file !== undefined) bridge.files.close(file)
+    },
+
+    async fsyncdir(request, { fh, datasync }) {
+      const file = useFile(bridge, request, fh)
+      if (file === E.BADF) return void request.error(E.BADF)
+      const rep = await request.frame.wind(request.top, 'fsyncdir', { fd: file.fd, datasync })
+      if (rep.errno !== 0) return void request.error(rep.errno)
+      request.ok()
+    },
+  }
+}
+
+/** Entries that did not fit are for the next request, which goes on where this one ended. */
+function keepRest(file: OpenFile, entries: DirEntry[], sent: number): void {
+  if (sent === 0 || sent === entries.length) return
+  file.rest = entries.slice(sent)
+  file.restAfter = BigInt.asUintN(64, entries[sent - 1]!.off)
+}
+
+/** One reply of READDIR or READDIRPLUS: whole records up to the size asked for. */
+class Page {
+  readonly #bridge: FuseBridge
+  readonly #directory: Inode
+  readonly #plus: boolean
+  readonly #buffer: Buffer
+  /** Inodes the page hands to the kernel. */
+  readonly #counted: Inode[] = []
+  used = 0
+
+  constructor(bridge: FuseBridge, directory: Inode, size: number, plus: boolean) {
+    this.#bridge = bridge
+    this.#directory = directory
+    this.#plus = plus
+    this.#buffer = Buffer.allocUnsafe(size)
+  }
+
+  bytes(): Buffer {
+    return this.#buffer.subarray(0, this.used)
+  }
+
+  /** False when the entry does not fit. */
+  add(entry: DirEntry): boolean {
+    const fixed = this.#plus ? ENTRY_OUT_BYTES + DIRENT_BYTES : DIRENT_BYTES
+    const size = direntSize(fixed, entry.name.length)
+    if (this.used + size > this.#buffer.length) return false
+    const { style } = this.#bridge.device
+    let at = this.used
+    if (this.#plus) {
+      this.#putEntry(entry, at)
+      at += ENTRY_OUT_BYTES
+    }
+    const dirent = {
+      gfid: this.#gfidOf(entry),
+      inoHi: entry.inoHi,
+      inoLo: entry.inoLo,
+      off: entry.off,
+      type: entry.type,
+    }
+    abi.putDirent(this.#buffer, at, this.used + size - at, dirent, entry.name, style)
+    this.used += size
+    return true
+  }
+
+  #gfidOf(entry: DirEntry): Gfid | undefined {
+    if (entry.name === '.') return this.#directory.gfid
+    if (entry.name === '..') return (this.#directory.dentries[0]?.parent ?? this.#directory).gfid
+    const gfid = entry.stat?.gfid
+    return gfid === undefined || gfid === NULL_GFID ? undefined : gfid
+  }
+
+  /** The entry_out of a direntplus; all zero (nodeid 0) leaves the kernel to look the name up. */
+  #putEntry(entry: DirEntry, at: number): void {
+    const linked = this.#link(entry)
+    if (linked === undefined) {
+      this.#buffer.fill(0, at, at + ENTRY_OUT_BYTES)
+      return
+    }
+    const bridge = this.#bridge
+    const stat = entry.stat!
+    // Translators zero ctime where they know that the attributes are not the true ones.
+    const trusted = stat.ctime !== 0
+    const out = {
+      nodeid: linked.nodeid,
+      gfid: linked.gfid,
+      stat,
+      entryValid: bridge.entryValid,
+      attrValid: trusted ? bridge.attrValid : abi.NO_VALIDITY,
+    }
+    abi.putEntry(this.#buffer, at, out, bridge.device.style)
+    if (trusted) bridge.observe(linked, stat)
+  }
+
+  #link(entry: DirEntry): Inode | undefined {
+    const { inode, stat, name } = entry
+    if (inode === undefined || stat === undefined || stat.gfid === NULL_GFID) return undefined
+    if (name === '.' || name === '..') return undefined
+    const { table } = this.#bridge
+    const linked = table.link(inode, this.#directory, name, stat)
+    if (linked === undefined) return undefined
+    table.countLookup(linked)
+    this.#counted.push(linked)
+    return linked
+  }
+
+  /** The kernel did not take the page: nor the inodes. */
+  takeBack(): void {
+    for (const inode of this.#counted) this.#bridge.table.forget(inode, 1)
+  }
+}

@@ -1,0 +1,248 @@
+/** Requests about names: LOOKUP, the creating ones, UNLINK, RMDIR, RENAME, LINK. */
+import { Dict } from '../../../src/core/dict.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
+import { Fd } from '../../../src/core/fd.ts'
+import type { Ok, Rep } from '../../../src/core/fop.ts'
+import { newGfid } from '../../../src/core/gfid.ts'
+import type { Inode } from '../../../src/core/inode.ts'
+import { Loc } from '../../../src/core/loc.ts'
+import { type CreateIn, decodeRdev, type MkIn } from '../../../src/fuse/abi.ts'
+import type { FuseOps } from '../../../src/fuse/opcodes.ts'
+import type { FuseRequest } from '../../../src/fuse/request.ts'
+import { openFlagsFor } from './file-ops.ts'
+import type { OpenFile } from './files.ts'
+import { type FuseBridge, stale } from './index.ts'
+
+const O_CREAT = 0o100
+const O_EXCL = 0o200
+const O_TRUNC = 0o1000
+
+type Ops = Pick<
+  FuseOps,
+  'lookup' | 'mknod' | 'mkdir' | 'symlink' | 'create' | 'unlink' | 'rmdir' | 'rename' | 'link'
+>
+
+/** The gfid a new object shall get. */
+const withNewGfid = (): Dict => new Dict().setGfid('gfid-req', newGfid())
+
+export function entryOps(bridge: FuseBridge): Ops {
+  const { table } = bridge
+
+  /** The parent directory a request names, known to the graph; or the errno to answer. */
+  const parentOf = async (request: FuseRequest, nodeid: number): Promise<Inode | Errno> => {
+    const parent = table.byNodeid(nodeid)
+    if (parent === undefined) return E.STALE
+    const errno = await bridge.ready(request, parent)
+    return errno !== 0 ? errno : parent
+  }
+
+  /** Mode and umask as the fop wants them: with ACLs the brick decides whether umask counts. */
+  const creationMode = (input: { mode: number; umask: number }) => {
+    const xdata = withNewGfid()
+    if (!bridge.acl) return { mode: input.mode & ~input.umask, umask: 0, xdata }
+    xdata.setInt('umask', input.umask).setInt('mode', input.mode)
+    return { mode: input.mode & ~input.umask, umask: input.umask, xdata }
+  }
+
+  /** A creating request: the new name's loc goes to `make`, its reply to the kernel. */
+  const makeEntry = async (
+    request: FuseRequest,
+    name: string,
+    make: (loc: Loc) => Rep<'mknod'> | Promise<Rep<'mknod'>>,
+  ): Promise<void> => {
+    const parent = await parentOf(request, request.nodeid)
+    if (typeof parent === 'number') return void request.error(parent)
+    const loc = Loc.ofName(parent, name, table.newInode())
+    const rep = await make(loc)
+    if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    bridge.replyEntry(request, loc.inode, parent, name, rep.stat)
+  }
+
+  const removeEntry = async (
+    request: FuseRequest,
+    name: string,
+    fop: 'unlink' | 'rmdir',
+  ): Promise<void> => {
+    const parent = await parentOf(request, request.nodeid)
+    if (typeof parent === 'number') return void request.error(parent)
+    // The kernel has looked the name up; where we forgot it, translators still need its inode.
+    const inode = await resolveName(request, parent, name)
+    if (typeof inode === 'number') return void request.error(inode)
+    const loc = Loc.ofName(parent, name, inode)
+    const rep = await request.frame.wind(request.top, fop, { loc, flags: 0 })
+    if (rep.errno !== 0) return void request.error(rep.errno)
+    table.unlinkName(parent, name)
+    request.ok()
+  }
+
+  /** The inode behind (parent, name), looked up when it is not in the table. */
+  const resolveName = async (
+    request: FuseRequest,
+    parent: Inode,
+    name: string,
+  ): Promise<Inode | Errno> => {
+    const known = table.child(parent, name)
+    if (known !== undefined) {
+      const errno = await bridge.ready(request, known)
+      if (errno !== 0) return errno
+      return known
+    }
+    const fresh = table.newInode()
+    const loc = Loc.ofName(parent, name, fresh)
+    const rep = await request.frame.wind(request.top, 'lookup', { loc })
+    if (rep.errno !== 0) return rep.errno
+    const linked = table.link(fresh, parent, name, rep.stat)
+    if (linked === undefined) return E.IO
+    linked.lookedUpGraph = request.top.graph.id
+    return linked
+  }
+
+  return {
+    async lookup(request, name) {
+      const parent = await parentOf(request, request.nodeid)
+      if (typeof parent === 'number') return void request.error(parent)
+      const known = table.child(parent, name)
+      if (known !== undefined) {
+        const loc = Loc.ofName(parent, name, known)
+        const rep = await request.frame.wind(request.top, 'lookup', { loc })
+        if (rep.errno === 0) return bridge.replyEntry(request, known, parent, name, rep.stat)
+        if (rep.errno === E.NOENT) table.unlinkName(parent, name)
+      }
+      // Nothing known, or what was known is no longer true: ask as for the first time.
+      const loc = Loc.ofName(parent, name, table.newInode())
+      const rep = await request.frame.wind(request.top, 'lookup', { loc, xdata: withNewGfid() })
+      if (rep.errno === 0) return bridge.replyEntry(request, loc.inode, parent, name, rep.stat)
+      const { negativeValid } = bridge
+      if (rep.errno === E.NOENT && negativeValid.sec + negativeValid.nsec > 0) {
+        request.negativeEntry(negativeValid)
+      } else request.error(rep.errno)
+    },
+
+    mknod(request, input: MkIn) {
+      return makeEntry(request, input.name, (loc) =>
+        request.frame.wind(request.top, 'mknod', {
+          loc,
+          rdev: decodeRdev(input.rdev),
+          ...creationMode(input),
+        }),
+      )
+    },
+
+    mkdir(request, input: MkIn) {
+      return makeEntry(request, input.name, (loc) =>
+        request.frame.wind(request.top, 'mkdir', { loc, ...creationMode(input) }),
+      )
+    },
+
+    symlink(request, { first, second }) {
+      return makeEntry(request, first, (loc) =>
+        request.frame.wind(request.top, 'symlink', {
+          loc,
+          linkpath: second,
+          umask: 0,
+          xdata: withNewGfid(),
+        }),
+      )
+    },
+
+    async create(request, input) {
+      const parent = await parentOf(request, request.nodeid)
+      if (typeof parent === 'number') return void request.error(parent)
+      const loc = Loc.ofName(parent, input.name, table.newInode())
+      const fd = new Fd(loc.inode, input.flags, request.pid)
+      const rep = await request.frame.wind(request.top, 'create', {
+        loc,
+        fd,
+        flags: input.flags,
+        ...creationMode(input),
+      })
+      if (rep.errno !== 0) return void request.error(stale(rep.errno))
+      await replyCreated(bridge, request, input, loc, rep)
+    },
+
+    unlink(request, name) {
+      return removeEntry(request, name, 'unlink')
+    },
+
+    rmdir(request, name) {
+      return removeEntry(request, name, 'rmdir')
+    },
+
+    async rename(request, { newdir, oldname, newname }) {
+      const oldParent = await parentOf(request, request.nodeid)
+      if (typeof oldParent === 'number') return void request.error(oldParent)
+      const newParent = await parentOf(request, newdir)
+      if (typeof newParent === 'number') return void request.error(newParent)
+      const source = await resolveName(request, oldParent, oldname)
+      if (typeof source === 'number') return void request.error(stale(source))
+      // The target may not exist; when it does, translators need to know what goes.
+      const target = await resolveName(request, newParent, newname)
+      if (typeof target === 'number' && target !== E.NOENT && target !== E.STALE) {
+        return void request.error(target)
+      }
+      const oldloc = Loc.ofName(oldParent, oldname, source)
+      const newInode = typeof target === 'number' ? table.newInode() : target
+      const newloc = Loc.ofName(newParent, newname, newInode)
+      const rep = await request.frame.wind(request.top, 'rename', { oldloc, newloc })
+      if (rep.errno !== 0) return void request.error(rep.errno)
+      // Two names of one file: rename(2) does nothing and both stay.
+      if (source !== newInode) table.rename(oldParent, oldname, newParent, newname, source)
+      request.ok()
+    },
+
+    async link(request, { oldnodeid, name }) {
+      const source = await parentOf(request, oldnodeid)
+      if (typeof source === 'number') return void request.error(stale(source))
+      const parent = await parentOf(request, request.nodeid)
+      if (typeof parent === 'number') return void request.error(stale(parent))
+      const oldloc = Loc.ofInode(source)
+      const newloc = Loc.ofName(parent, name, source)
+      const rep = await request.frame.wind(request.top, 'link', { oldloc, newloc })
+      if (rep.errno !== 0) return void request.error(stale(rep.errno))
+      bridge.replyEntry(request, source, parent, name, rep.stat)
+    },
+  }
+}
+
+/** Answers a successful create, which made the file or found one. */
+async function replyCreated(
+  bridge: FuseBridge,
+  request: FuseRequest,
+  input: CreateIn,
+  loc: Loc,
+  rep: Ok<'create'>,
+): Promise<void> {
+  const parent = loc.parent!
+  const linked = bridge.linkEntry(request, loc.inode, parent, input.name, rep.stat)
+  if (linked === undefined) {
+    rep.fd.release()
+    return void request.error(E.IO)
+  }
+  let { fd } = rep
+  if (linked !== fd.inode) {
+    // Somebody else created it first and it is known already: its own inode must hold the fd.
+    fd.release()
+    const flags = input.flags & ~(O_CREAT | O_EXCL | O_TRUNC)
+    fd = new Fd(linked, flags, request.pid)
+    const opened = await request.frame.wind(request.top, 'open', {
+      loc: Loc.ofInode(linked),
+      fd,
+      flags,
+    })
+    if (opened.errno !== 0) {
+      bridge.table.forget(linked, 1)
+      return void request.error(stale(opened.errno))
+    }
+  }
+  const file: OpenFile = bridge.files.add(fd)
+  const entry = {
+    nodeid: linked.nodeid,
+    gfid: linked.gfid,
+    stat: rep.stat,
+    entryValid: bridge.entryValid,
+    attrValid: bridge.attrValid,
+  }
+  if (request.created(entry, file.fh, openFlagsFor(bridge, file, rep.xdata))) return
+  bridge.files.close(file)
+  bridge.table.forget(linked, 1)
+}

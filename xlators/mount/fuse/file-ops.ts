@@ -1,0 +1,239 @@
+/** Requests about open files: OPEN, READ, WRITE, FLUSH, RELEASE, FSYNC, FALLOCATE, LSEEK. */
+import type { Dict } from '../../../src/core/dict.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
+import { Fd } from '../../../src/core/fd.ts'
+import {
+  F_SETLK,
+  F_UNLCK,
+  FALLOC_FL_KEEP_SIZE,
+  SEEK_DATA,
+  SEEK_HOLE,
+} from '../../../src/core/fop.ts'
+import type { Frame } from '../../../src/core/frame.ts'
+import type { Inode } from '../../../src/core/inode.ts'
+import { Loc } from '../../../src/core/loc.ts'
+import * as abi from '../../../src/fuse/abi.ts'
+import type { FuseOps } from '../../../src/fuse/opcodes.ts'
+import type { FuseRequest } from '../../../src/fuse/request.ts'
+import { dropPrivileges } from './attr-ops.ts'
+import type { OpenFile } from './files.ts'
+import { type FuseBridge, isPrivileged, stale } from './index.ts'
+
+const O_TRUNC = 0o1000
+
+/** fallocate(2) modes as the kernel passes them. */
+const PUNCH_HOLE = 2
+const ZERO_RANGE = 16
+/** lseek(2) whence. */
+const LSEEK_DATA = 3
+const LSEEK_HOLE = 4
+
+const NOTHING: Buffer[] = []
+
+type Ops = Pick<
+  FuseOps,
+  'open' | 'read' | 'write' | 'flush' | 'release' | 'fsync' | 'fallocate' | 'lseek'
+>
+
+/** FOPEN_* flags of a file just opened; `xdata` is the open's. */
+export function openFlagsFor(bridge: FuseBridge, file: OpenFile, xdata: Dict | undefined): number {
+  let direct = bridge.directIo || xdata?.has('direct-io-mode') === true
+  // All fds of an inode go the same way, or one would read pages another has bypassed.
+  for (const fd of file.fd.inode.fds) {
+    if (!direct && fd !== file.fd) direct = bridge.files.of(fd)?.directIo === true
+  }
+  file.directIo = direct
+  return direct ? abi.FOPEN_DIRECT_IO : abi.FOPEN_PARALLEL_DIRECT_WRITES
+}
+
+/** Acts for the lock owner the kernel names, which mandatory locks are checked against. */
+export function asOwner(frame: Frame, lockOwner: Buffer | undefined): Frame {
+  return lockOwner === undefined ? frame : frame.with({ lkOwner: lockOwner })
+}
+
+/** The open file a request names, held until the request is finished; or the errno. */
+export function useFile(
+  bridge: FuseBridge,
+  request: FuseRequest,
+  fh: number,
+): OpenFile | typeof E.BADF {
+  const file = bridge.files.get(fh)
+  if (file === undefined || file.lost) return E.BADF
+  bridge.hold(request, file)
+  return file
+}
+
+export function fileOps(bridge: FuseBridge): Ops {
+  return {
+    async open(request, { flags, openFlags }) {
+      const inode = bridge.inodeOf(request)
+      if (inode === undefined) return void request.error(E.STALE)
+      const errno = await bridge.ready(request, inode)
+      if (errno !== 0) return void request.error(errno)
+      const loc = Loc.ofInode(inode)
+      if ((flags & O_TRUNC) !== 0 && (openFlags & abi.OPEN_KILL_SUIDGID) !== 0) {
+        const refused = await dropPrivileges(bridge, request, inode, undefined)
+        if (refused !== 0) return void request.error(refused)
+      }
+      const fd = new Fd(inode, flags, request.pid)
+      const rep = await request.frame.wind(request.top, 'open', { loc, fd, flags })
+      if (rep.errno !== 0) return void request.error(stale(rep.errno))
+      const file = bridge.files.add(fd)
+      const keep = await keepCache(bridge, request, inode, fd)
+      const fopen = openFlagsFor(bridge, file, rep.xdata) | (keep ? abi.FOPEN_KEEP_CACHE : 0)
+      if (!request.opened(file.fh, fopen)) bridge.files.close(file)
+    },
+
+    async read(request, input) {
+      const file = useFile(bridge, request, input.fh)
+      if (file === E.BADF) return void request.error(E.BADF)
+      const { offset, size, flags } = input
+      if (offset > Number.MAX_SAFE_INTEGER - size) return void request.data(NOTHING, 0)
+      const frame = asOwner(request.frame, input.lockOwner)
+      const rep = await frame.wind(request.top, 'readv', { fd: file.fd, size, offset, flags })
+      if (rep.errno !== 0) return void request.error(rep.errno)
+      if (rep.size > size) return void request.error(E.IO)
+      request.data(rep.data, rep.size)
+    },
+
+    async write(request, input) {
+      const file = useFile(bridge, request, input.fh)
+      if (file === E.BADF) return void request.error(E.BADF)
+      const { offset, size, flags } = input
+      if (offset > Number.MAX_SAFE_INTEGER - size) return void request.error(E.FBIG)
+      const { fd } = file
+      // Before anything asynchronous: the message's buffer is read into again after that.
+      const data = [request.device.take(abi.WRITE_DATA_AT, size)]
+      const kill = (input.writeFlags & abi.WRITE_KILL_SUIDGID) !== 0
+      if (kill && bridge.privileged.get(fd.inode) !== undefined) {
+        const errno = await dropPrivileges(bridge, request, fd.inode, fd)
+        if (errno !== 0) return void request.error(errno)
+      }
+      const frame = asOwner(request.frame, input.lockOwner)
+      const rep = await frame.wind(request.top, 'writev', { fd, data, size, offset, flags })
+      if (rep.errno !== 0) return void request.error(rep.errno)
+      if (kill && isPrivileged(rep.poststat.mode)) {
+        // Another client made it privileged while we did not look.
+        bridge.observe(fd.inode, rep.poststat)
+        await dropPrivileges(bridge, request, fd.inode, fd)
+      }
+      request.count(Math.min(rep.size, size))
+    },
+
+    async flush(request, { fh, lockOwner }) {
+      const file = useFile(bridge, request, fh)
+      if (file === E.BADF) return void request.error(E.BADF)
+      // With the owner the bricks let go of its fcntl locks before close(2) returns.
+      const frame = request.frame.with({ lkOwner: lockOwner })
+      const rep = await frame.wind(request.top, 'flush', { fd: file.fd })
+      if (rep.errno !== 0) return void request.error(rep.errno)
+      request.ok()
+    },
+
+    async release(request, input) {
+      const file = bridge.files.get(input.fh)
+      if (file === undefined) return void request.ok()
+      if ((input.releaseFlags & abi.RELEASE_FLOCK_UNLOCK) !== 0 && !file.lost) {
+        bridge.hold(request, file)
+        const frame = request.frame.with({ lkOwner: input.lockOwner })
+        const { lockOwner: lkOwner } = input
+        const flock = { type: F_UNLCK, whence: 0, start: 0n, len: 0n, pid: request.pid, lkOwner }
+        await frame.wind(request.top, 'lk', { fd: file.fd, cmd: F_SETLK, flock })
+      }
+      request.ok()
+      bridge.files.close(file)
+    },
+
+    async fsync(request, { fh, datasync }) {
+      const file = useFile(bridge, request, fh)
+      if (file === E.BADF) return void request.error(E.BADF)
+      const rep = await request.frame.wind(request.top, 'fsync', { fd: file.fd, datasync })
+      if (rep.errno !== 0) return void request.error(rep.errno)
+      request.ok()
+    },
+
+    async fallocate(request, input) {
+      const file = useFile(bridge, request, input.fh)
+      if (file === E.BADF) return void request.error(E.BADF)
+      if (input.offset + input.length > Number.MAX_SAFE_INTEGER) return void request.error(E.FBIG)
+      const errno = await allocate(request, file.fd, input)
+      if (errno !== 0) return void request.error(errno)
+      request.ok()
+    },
+
+    async lseek(request, { fh, offset, whence }) {
+      const file = useFile(bridge, request, fh)
+      if (file === E.BADF) return void request.error(E.BADF)
+      if (whence !== LSEEK_DATA && whence !== LSEEK_HOLE) return void request.error(E.INVAL)
+      if (offset > Number.MAX_SAFE_INTEGER) return void request.error(E.NXIO)
+      const what = whence === LSEEK_DATA ? SEEK_DATA : SEEK_HOLE
+      const rep = await request.frame.wind(request.top, 'seek', { fd: file.fd, offset, what })
+      if (rep.errno !== 0) return void request.error(rep.errno)
+      request.offset(rep.offset)
+    },
+  }
+}
+
+/**
+ * Whether the kernel may keep the pages it has: only with `fopen-keep-cache`, and only if the file
+ * as the bricks show it now is the one the pages were read from. Without, every open drops them,
+ * so that what another client wrote before is seen.
+ */
+async function keepCache(
+  bridge: FuseBridge,
+  request: FuseRequest,
+  inode: Inode,
+  fd: Fd,
+): Promise<boolean> {
+  if (bridge.options['fopen-keep-cache'] !== true) return false
+  const rep = await request.frame.wind(request.top, 'fstat', { fd })
+  if (rep.errno !== 0) return false
+  const { size, mtime, mtimeNsec, ctime, ctimeNsec } = rep.stat
+  const version = `${size} ${mtime}.${mtimeNsec} ${ctime}.${ctimeNsec}`
+  const unchanged = bridge.versions.get(inode) === version
+  bridge.versions.set(inode, version)
+  return unchanged
+}
+
+/** fallocate(2) by its mode; 0 or the errno. */
+async function allocate(
+  request: FuseRequest,
+  fd: Fd,
+  { mode, offset, length }: abi.FallocateIn,
+): Promise<0 | Errno> {
+  const { frame, top } = request
+  switch (mode) {
+    case 0:
+    case FALLOC_FL_KEEP_SIZE:
+      return (await frame.wind(top, 'fallocate', { fd, mode, offset, len: length })).errno
+    case PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
+      return (await frame.wind(top, 'discard', { fd, offset, len: length })).errno
+    case ZERO_RANGE:
+      return (await frame.wind(top, 'zerofill', { fd, offset, len: length })).errno
+    case ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
+      return zeroWithin(request, fd, offset, length)
+    default:
+      return E.OPNOTSUPP
+  }
+}
+
+/** Zeroes what lies within the file (zerofill would extend it) and reserves the rest. */
+async function zeroWithin(
+  { frame, top }: FuseRequest,
+  fd: Fd,
+  offset: number,
+  length: number,
+): Promise<0 | Errno> {
+  const now = await frame.wind(top, 'fstat', { fd })
+  if (now.errno !== 0) return now.errno
+  const end = Math.min(offset + length, now.stat.size)
+  if (end > offset) {
+    const rep = await frame.wind(top, 'zerofill', { fd, offset, len: end - offset })
+    if (rep.errno !== 0) return rep.errno
+  }
+  const beyond = Math.max(offset, end)
+  if (beyond >= offset + length) return 0
+  const len = offset + length - beyond
+  const mode = FALLOC_FL_KEEP_SIZE
+  return (await frame.wind(top, 'fallocate', { fd, mode, offset: beyond, len })).errno
+}

@@ -1,0 +1,88 @@
+import type { Fd } from '../../../src/core/fd.ts'
+import type { DirEntry } from '../../../src/core/fop.ts'
+import type { InodeTable } from '../../../src/core/inode.ts'
+
+/** An open file or directory as the kernel holds it, by its handle `fh`. */
+export class OpenFile {
+  readonly fh: number
+  readonly fd: Fd
+  /** Requests under way on it. */
+  users = 0
+  /** The kernel has let go; the fd ends with the last user. */
+  closing = false
+  /** The page cache is bypassed (FOPEN_DIRECT_IO). */
+  directIo = false
+  /** Reopening on a new graph failed: every further fop answers EBADF. */
+  lost = false
+  /** A lock was granted through it; locks move to a new graph with the fd. */
+  hasLocks = false
+  /**
+   * Directory entries read but not yet asked for, in order. They follow the entry whose cookie is
+   * `restAfter`. At most one reply of the bricks.
+   */
+  rest: DirEntry[] = []
+  restAfter = -1n
+
+  constructor(fh: number, fd: Fd) {
+    this.fh = fh
+    this.fd = fd
+  }
+}
+
+/** Every open file and directory of the mount. */
+export class OpenFiles {
+  readonly #byHandle = new Map<number, OpenFile>()
+  readonly #byFd = new Map<Fd, OpenFile>()
+  readonly #table: InodeTable
+  #next = 1
+
+  constructor(table: InodeTable) {
+    this.#table = table
+  }
+
+  get count(): number {
+    return this.#byHandle.size
+  }
+
+  all(): IterableIterator<OpenFile> {
+    return this.#byHandle.values()
+  }
+
+  get(fh: number): OpenFile | undefined {
+    return this.#byHandle.get(fh)
+  }
+
+  of(fd: Fd): OpenFile | undefined {
+    return this.#byFd.get(fd)
+  }
+
+  /** The fd was opened on the bricks: gives it a handle. */
+  add(fd: Fd): OpenFile {
+    const file = new OpenFile(this.#next++, fd.bind())
+    this.#byHandle.set(file.fh, file)
+    this.#byFd.set(fd, file)
+    return file
+  }
+
+  /** RELEASE: the handle is gone, the fd ends when the fops under way on it are answered. */
+  close(file: OpenFile): void {
+    this.#byHandle.delete(file.fh)
+    file.closing = true
+    if (file.users === 0) this.#end(file)
+  }
+
+  done(file: OpenFile): void {
+    file.users--
+    if (file.closing && file.users === 0) this.#end(file)
+  }
+
+  #end(file: OpenFile): void {
+    this.#byFd.delete(file.fd)
+    file.fd.release()
+    this.#table.retireIfIdle(file.fd.inode)
+  }
+
+  closeAll(): void {
+    for (const file of [...this.#byHandle.values()]) this.close(file)
+  }
+}

@@ -1,0 +1,506 @@
+/**
+ * mount/fuse: the root of a client. Takes the kernel's requests off /dev/fuse, turns each into
+ * fops on the active graph and writes the answer back. It is made before any volfile is known, and
+ * outlives the graphs, which it switches.
+ *
+ * Unlike stock: 1 MiB requests, ATOMIC_O_TRUNC, PARALLEL_DIROPS, HANDLE_KILLPRIV_V2 and
+ * AUTO_INVAL_DATA by default, no KEEP_CACHE at open (what another client wrote is seen by whoever
+ * opens afterwards), STATX, ZERO_RANGE, upcalls answered by kernel invalidations.
+ *
+ * Not kept: fusermount (EPERM is reported), the `fuse` type without subtype (kernels before 2.6.21).
+ */
+import type { ChildProcess } from 'node:child_process'
+import * as path from 'node:path'
+import { assert } from '../../../src/core/assert.ts'
+import { clock, type Timer } from '../../../src/core/clock.ts'
+import { InodeContext } from '../../../src/core/context.ts'
+import { Dict } from '../../../src/core/dict.ts'
+import { E, type Errno, errnoName } from '../../../src/core/errno.ts'
+import { GlusterError } from '../../../src/core/errors.ts'
+import type { Event } from '../../../src/core/event.ts'
+import type { MaybePromise, Rep } from '../../../src/core/fop.ts'
+import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
+import { gfidText, NULL_GFID, ROOT_GFID } from '../../../src/core/gfid.ts'
+import { type Iatt, S_IFMT, S_IFREG } from '../../../src/core/iatt.ts'
+import { type Inode, type InodeTable, inodePath } from '../../../src/core/inode.ts'
+import { Loc } from '../../../src/core/loc.ts'
+import { parseBool } from '../../../src/core/options.ts'
+import { Xlator, type XlatorInit } from '../../../src/core/xlator.ts'
+import { IN_HEADER_BYTES, u64, type Validity, validity } from '../../../src/fuse/abi.ts'
+import { FuseDevice } from '../../../src/fuse/device.ts'
+import {
+  checkMountPoint,
+  mountFlags,
+  mountFuse,
+  raiseReadAhead,
+  startAutoUnmount,
+  unmountFuse,
+} from '../../../src/fuse/mount.ts'
+import { type FuseOps, opcodes, refusedOpcodes } from '../../../src/fuse/opcodes.ts'
+import { FuseRequest } from '../../../src/fuse/request.ts'
+import type { Graph } from '../../../src/graph/build.ts'
+import type { DumpSink } from '../../../src/observe/dump.ts'
+import { attrOps } from './attr-ops.ts'
+import { Credentials } from './credentials.ts'
+import { dirOps } from './dir-ops.ts'
+import { entryOps } from './entry-ops.ts'
+import { fileOps } from './file-ops.ts'
+import { type OpenFile, OpenFiles } from './files.ts'
+import { giveBackIdleInodes } from './idle.ts'
+import { Invalidator } from './invalidate.ts'
+import { lockOps } from './lock-ops.ts'
+import type { options } from './options.ts'
+import { sessionOps } from './session-ops.ts'
+import { migrateFiles } from './switch.ts'
+import { invalidateOnUpcall } from './upcall.ts'
+import { PendingWatch } from './watch.ts'
+import { xattrOps } from './xattr-ops.ts'
+
+export { options } from './options.ts'
+
+/** A switch waits this long for requests on the old graph before it reopens files on the new. */
+const SWITCH_DRAIN_MS = 5000
+/** How often the drain looks. */
+const SWITCH_POLL_MS = 20
+
+/** A graph in use, with the requests that began on it. */
+interface ActiveGraph {
+  readonly graph: Graph
+  requests: number
+  /** Another graph has taken over. */
+  retired: boolean
+}
+
+/** The file's mode makes whoever runs it somebody else, and a write must end that. */
+export const isPrivileged = (mode: number): boolean =>
+  (mode & S_IFMT) === S_IFREG && ((mode & 0o4000) !== 0 || (mode & 0o2010) === 0o2010)
+
+/** A vanished object behind a node id: ESTALE makes the kernel look the path up again. */
+export const stale = (errno: Errno): Errno => (errno === E.NOENT ? E.STALE : errno)
+
+export class FuseBridge extends Xlator<typeof options> {
+  readonly table: InodeTable
+  readonly files: OpenFiles
+  readonly device: FuseDevice
+  readonly invalidator: Invalidator
+  readonly entryValid: Validity
+  readonly attrValid: Validity
+  readonly negativeValid: Validity
+  /** Every file bypasses the page cache. */
+  readonly directIo: boolean
+  /** The system/posix-acl translator checks permissions, not the kernel. */
+  readonly acl: boolean
+  /** Modes of privileged regular files, as last seen. */
+  readonly privileged: InodeContext<number>
+  /** Size and times the kernel's pages belong to; only with fopen-keep-cache. */
+  readonly versions: InodeContext<string>
+  /** What the kernel negotiated; set by INIT. */
+  initFlags = 0
+  protoMinor = 0
+  /** Resolves when the mount is gone and every request is answered. */
+  readonly closed: Promise<void>
+  /**
+   * Our own lookup of the root, once the first graph's bricks have reported. An error says that no
+   * brick answers.
+   */
+  readonly firstLookup: Promise<Rep<'lookup'>>
+  /** A graph was replaced and its last request answered. */
+  onRetired: (graph: Graph) => void = (graph) => graph.stop()
+  /** The bricks refused this client. */
+  onAuthFailed: (reason: string) => void = () => {}
+  readonly #credentials: Credentials
+  readonly #ops: FuseOps
+  readonly #watch: PendingWatch
+  #resolveFirstLookup!: (rep: Rep<'lookup'>) => void
+  #active: ActiveGraph | undefined
+  /** Attached, its bricks have not reported yet. */
+  #next: Graph | undefined
+  #switching = false
+  #mounted = false
+  #autoUnmount: ChildProcess | undefined
+  #target = ''
+
+  constructor(init: XlatorInit<typeof options>) {
+    super(init)
+    const given = this.options
+    this.table = init.graph.inodes
+    this.files = new OpenFiles(this.table)
+    this.device = new FuseDevice({ ino32: given['enable-ino32'] })
+    this.invalidator = new Invalidator(this.device, this.log)
+    this.entryValid = validity(given['entry-timeout'])
+    this.attrValid = validity(given['attribute-timeout'])
+    this.negativeValid = validity(given['negative-timeout'])
+    this.directIo = parseDirectIo(given['direct-io-mode'])
+    this.acl = given.acl || given['uid-map-root'] !== undefined
+    this.privileged = new InodeContext(this as unknown as Xlator)
+    this.versions = new InodeContext(this as unknown as Xlator)
+    this.#credentials = new Credentials({
+      gidTimeout: given['gid-timeout'],
+      resolveGids: given['resolve-gids'],
+      clientPid: given['client-pid'],
+      noRootSquash: given['no-root-squash'],
+      uidMapRoot: given['uid-map-root'],
+    })
+    this.#ops = {
+      ...sessionOps(this),
+      ...entryOps(this),
+      ...attrOps(this),
+      ...fileOps(this),
+      ...dirOps(this),
+      ...xattrOps(this),
+      ...lockOps(this),
+    }
+    this.#watch = new PendingWatch(this.graph.pool, this.log)
+    this.firstLookup = new Promise((resolve) => {
+      this.#resolveFirstLookup = resolve
+    })
+    this.closed = this.device.closed.then(() => this.#onClosed())
+  }
+
+  /** Fops enter here; the graph requests begin on. */
+  get active(): Graph | undefined {
+    return this.#active?.graph
+  }
+
+  /** The mount point, absolute. */
+  get target(): string {
+    return this.#target
+  }
+
+  /**
+   * Mounts. Throws GlusterError MOUNT_POINT, FUSE_DEVICE or MOUNT_FAILED with what to do. Processes
+   * that touch the mount wait until the first graph's bricks have reported.
+   */
+  async mount(): Promise<void> {
+    const { mountpoint } = this.options
+    if (mountpoint === undefined) throw new GlusterError('MOUNT_POINT', 'no mount point given')
+    this.#target = path.resolve(mountpoint)
+    await checkMountPoint(this.#target)
+    this.device.open()
+    const mountOptions = this.options['fuse-mountopts']
+    try {
+      mountFuse({
+        target: this.#target,
+        source: this.options['fs-display-name'] ?? `glusterfs:${this.graph.volfileId}`,
+        fd: this.device.fd,
+        readOnly: this.options['read-only'],
+        defaultPermissions: !this.acl,
+        options: mountOptions,
+      })
+    } catch (error) {
+      this.device.close()
+      throw error
+    }
+    this.#mounted = true
+    if (mountFlags(mountOptions, false).autoUnmount) {
+      this.#autoUnmount = startAutoUnmount(this.#target)
+    }
+    const why = raiseReadAhead(this.#target)
+    if (why !== undefined) this.log.info(`read-ahead stays at 128 KiB: ${why}`)
+    this.device.start(this.#onMessage)
+    this.#watch.start()
+    this.log.info(`mounted on ${this.#target}`)
+  }
+
+  /** Unmounts lazily; `closed` resolves when the last user has left. */
+  async unmount(): Promise<void> {
+    if (!this.#mounted) return this.device.close()
+    this.#mounted = false
+    this.log.info(`Unmounting '${this.#target}'.`)
+    this.#autoUnmount?.kill('SIGKILL')
+    // Without a graph requests wait in the kernel, and the end of the mount behind them.
+    if (this.#active === undefined) {
+      await unmountFuse(this.#target)
+      this.device.close()
+      return
+    }
+    const unmounted = await unmountFuse(this.#target)
+    if (!unmounted) this.log.warn(`'${this.#target}' could not be unmounted, or was already`)
+  }
+
+  #onClosed(): void {
+    this.log.info(`Closing fuse connection to '${this.#target}'.`)
+    this.#mounted = false
+    this.#autoUnmount?.kill('SIGKILL')
+    this.#watch.stop()
+    this.files.closeAll()
+  }
+
+  /**
+   * Puts the bridge on top of a graph. The first one serves requests as soon as its bricks have
+   * reported; a later one takes over from the one before then.
+   */
+  attach(graph: Graph): void {
+    graph.top.parents.push(this as unknown as Xlator)
+    const superseded = this.#next
+    this.#next = graph
+    if (superseded !== undefined) this.onRetired(superseded)
+  }
+
+  override notify(event: Event, from: Xlator | undefined): void {
+    switch (event.type) {
+      case 'child-up':
+      case 'child-down':
+        if (this.#next !== undefined && from === this.#next.top) this.#startSwitch()
+        return
+      case 'auth-failed':
+        this.log.error(`the bricks refuse this client: ${event.reason}`)
+        this.onAuthFailed(event.reason)
+        return
+      case 'upcall':
+        if (this.#active !== undefined && from === this.#active.graph.top) {
+          invalidateOnUpcall(this, event.upcall)
+        }
+        return
+    }
+  }
+
+  #startSwitch(): void {
+    if (this.#switching) return
+    this.#switching = true
+    const job = this.#switch()
+    job.catch((error: unknown) => this.log.error({ err: error }, 'graph switch failed: a bug'))
+  }
+
+  async #switch(): Promise<void> {
+    const graph = this.#next
+    assert(graph !== undefined, 'a switch without a graph to switch to')
+    this.#next = undefined
+    const old = this.#active
+    this.device.pause()
+    if (old !== undefined) await this.#drain(old)
+    const active = { graph, requests: 0, retired: false }
+    this.#active = active
+    const first = await this.#lookupRoot(graph)
+    if (old !== undefined) {
+      await migrateFiles(this, old.graph, graph)
+      old.retired = true
+      this.log.info(`switched to graph ${graph.id}`)
+      if (old.requests === 0) this.onRetired(old.graph)
+    }
+    this.#switching = false
+    this.device.resume()
+    this.#resolveFirstLookup(first)
+  }
+
+  /** Waits, not for ever, until nothing is under way on a graph. */
+  async #drain(old: ActiveGraph): Promise<void> {
+    const deadline = clock.now() + SWITCH_DRAIN_MS
+    while (old.requests > 0 && clock.now() < deadline) {
+      await new Promise<void>((resolve) => {
+        const timer: Timer = clock.after(SWITCH_POLL_MS, resolve)
+        void timer
+      })
+    }
+  }
+
+  async #lookupRoot(graph: Graph): Promise<Rep<'lookup'>> {
+    const frame = this.graph.pool.begin(this as unknown as Xlator, 'first lookup', ROOT_CREDS)
+    try {
+      const loc = Loc.ofInode(this.table.root)
+      const xdata = new Dict().setGfid('gfid-req', ROOT_GFID)
+      const rep = await frame.wind(graph.top, 'lookup', { loc, xdata })
+      if (rep.errno === 0) this.table.root.lookedUpGraph = graph.id
+      else this.log.error({ errno: errnoName(rep.errno) }, 'first lookup of the root failed')
+      return rep
+    } finally {
+      frame.stack.end()
+    }
+  }
+
+  // Requests ------------------------------------------------------------------------------------
+
+  readonly #onMessage = (message: Buffer, end: number): void => {
+    if (end < IN_HEADER_BYTES || message.readUInt32LE(0) !== end) {
+      this.log.error(`the kernel sent ${end} bytes that are no request; closing the device`)
+      this.device.close()
+      return
+    }
+    const opcode = message.readUInt32LE(4)
+    const entry = opcodes[opcode]
+    const unique = u64(message, 8)
+    if (entry === undefined) {
+      if (refusedOpcodes[opcode] === undefined) this.log.info(`opcode ${opcode} is not known`)
+      this.device.replyError(unique, E.NOSYS)
+      return
+    }
+    if (end < IN_HEADER_BYTES + entry.min) {
+      this.log.error(`the kernel sent a ${entry.name} of ${end} bytes`)
+      if (!entry.oneWay) this.device.replyError(unique, E.INVAL)
+      return
+    }
+    this.#serve(entry, message, end)
+  }
+
+  #serve(entry: (typeof opcodes)[number], message: Buffer, end: number): void {
+    const uid = message.readUInt32LE(24)
+    const gid = message.readUInt32LE(28)
+    const creds = entry.oneWay
+      ? ROOT_CREDS
+      : this.#credentials.of(uid, gid, message.readUInt32LE(32))
+    const frame = this.graph.pool.begin(
+      this as unknown as Xlator,
+      entry.name,
+      creds,
+      u64(message, 8),
+    )
+    const active = this.#active
+    const request = new FuseRequest(this.device, message, frame, active?.graph.top)
+    if (active !== undefined) active.requests++
+    try {
+      const answer = entry.run(this.#ops, request, message, end)
+      if (answer instanceof Promise) {
+        answer.then(
+          () => this.#finish(entry, request, active),
+          (error: unknown) => this.#fail(entry, request, active, error),
+        )
+      } else this.#finish(entry, request, active)
+    } catch (error) {
+      this.#fail(entry, request, active, error)
+    }
+  }
+
+  #finish(
+    entry: (typeof opcodes)[number],
+    request: FuseRequest,
+    active: ActiveGraph | undefined,
+  ): void {
+    request.frame.stack.end()
+    request.cleanup?.()
+    if (active !== undefined) {
+      active.requests--
+      if (active.retired && active.requests === 0) this.onRetired(active.graph)
+    }
+    if (!request.answered && !entry.oneWay) {
+      this.log.error(`${entry.name} was not answered: this is a bug`)
+      request.error(E.IO)
+    }
+  }
+
+  /** A throw in a fop is a bug: the caller gets EIO, the log the way it took. */
+  #fail(
+    entry: (typeof opcodes)[number],
+    request: FuseRequest,
+    active: ActiveGraph | undefined,
+    error: unknown,
+  ): void {
+    const frames = request.frame.stack
+      .frames()
+      .map((frame) => `${frame.xl.name}.${frame.fop ?? entry.name}${frame.complete ? '' : ' *'}`)
+    this.log.error({ err: error, frames }, `${entry.name} failed: this is a bug`)
+    if (!entry.oneWay) {
+      try {
+        request.error(E.IO)
+      } catch (again) {
+        this.log.error({ err: again }, 'nor could it be answered')
+      }
+    }
+    this.#finish(entry, request, active)
+  }
+
+  // Shared by the operations --------------------------------------------------------------------
+
+  /** The inode of the request's node id. The kernel only names what it was given. */
+  inodeOf(request: FuseRequest): Inode | undefined {
+    return this.table.byNodeid(request.nodeid)
+  }
+
+  /** Marks the file as used by the request until it is finished. */
+  hold(request: FuseRequest, file: OpenFile): void {
+    assert(request.cleanup === undefined, 'a request holds one file')
+    file.users++
+    request.cleanup = () => this.files.done(file)
+  }
+
+  /**
+   * Makes sure that the active graph's translators know the inode: one only seen in a directory
+   * listing, or before a graph switch, is looked up by gfid first. 0 or the errno to answer.
+   */
+  ready(request: FuseRequest, inode: Inode): MaybePromise<0 | Errno> {
+    if (inode.lookedUpGraph === request.top.graph.id) return 0
+    return this.lookupByGfid(request.frame, request.top, inode)
+  }
+
+  async lookupByGfid(frame: Frame, top: Xlator, inode: Inode): Promise<0 | Errno> {
+    const loc = new Loc(inode, undefined, undefined, inode.gfid)
+    const rep = await frame.wind(top, 'lookup', { loc })
+    if (rep.errno !== 0) return stale(rep.errno)
+    if (rep.stat.gfid !== inode.gfid || (rep.stat.mode & S_IFMT) !== inode.type) {
+      this.log.error(`lookup of ${gfidText(inode.gfid)} found another object`)
+      return E.IO
+    }
+    inode.lookedUpGraph = top.graph.id
+    return 0
+  }
+
+  /**
+   * The table's inode for an entry reply, counted once for the kernel; `undefined` when the reply
+   * cannot be true (no gfid, or a known gfid with another file type).
+   */
+  linkEntry(
+    request: FuseRequest,
+    inode: Inode,
+    parent: Inode,
+    name: string,
+    stat: Iatt,
+  ): Inode | undefined {
+    const linked = stat.gfid === NULL_GFID ? undefined : this.table.link(inode, parent, name, stat)
+    if (linked === undefined) {
+      this.log.error(`bad reply for '${inodePath(parent)}' / '${name}': gfid or type is wrong`)
+      return undefined
+    }
+    linked.lookedUpGraph = request.top.graph.id
+    this.table.countLookup(linked)
+    this.observe(linked, stat)
+    return linked
+  }
+
+  /** Links and answers an entry reply. */
+  replyEntry(request: FuseRequest, inode: Inode, parent: Inode, name: string, stat: Iatt): void {
+    const linked = this.linkEntry(request, inode, parent, name, stat)
+    if (linked === undefined) {
+      request.error(E.IO)
+      return
+    }
+    const taken = request.entry({
+      nodeid: linked.nodeid,
+      gfid: linked.gfid,
+      stat,
+      entryValid: this.entryValid,
+      attrValid: this.attrValid,
+    })
+    if (!taken) this.table.forget(linked, 1)
+    else giveBackIdleInodes(this)
+  }
+
+  /** Attributes of the inode passed by: remembers what later requests need to know. */
+  observe(inode: Inode, stat: Iatt): void {
+    if (isPrivileged(stat.mode)) this.privileged.set(inode, stat.mode)
+    else if (this.privileged.get(inode) !== undefined) this.privileged.delete(inode)
+  }
+
+  override dump(sink: DumpSink): void {
+    sink.section('xlator.mount.fuse.priv')
+    sink.pair('fd', this.device.fd)
+    sink.pair('proto_minor', this.protoMinor)
+    sink.pair('mount_point', this.#target)
+    sink.pair('entry_timeout', this.options['entry-timeout'])
+    sink.pair('attribute_timeout', this.options['attribute-timeout'])
+    sink.pair('init_recvd', this.initFlags !== 0 ? 1 : 0)
+    sink.pair('invalidate_limit', this.options['invalidate-limit'])
+    sink.pair('invalidate_queue_length', this.invalidator.waiting)
+    sink.pair('use_readdirp', this.options['use-readdirp'] ? 1 : 0)
+    sink.pair('open_files', this.files.count)
+    sink.pair('inodes', this.table.size)
+  }
+}
+
+/** Throws GlusterError OPTION_INVALID. */
+function parseDirectIo(text: string): boolean {
+  if (text.toLowerCase() === 'auto') return false
+  const value = parseBool(text)
+  if (value === undefined) {
+    throw new GlusterError('OPTION_INVALID', `direct-io-mode '${text}': must be on, off or auto`)
+  }
+  return value
+}

@@ -1,0 +1,38 @@
+import {
+  UP_FORGET,
+  UP_MODE,
+  UP_NLINK,
+  UP_OWN,
+  UP_PARENT_TIMES,
+  UP_PERM,
+  UP_RENAME_FLAGS,
+  UP_SIZE,
+  UP_TIMES,
+  type Upcall,
+} from '../../../src/core/event.ts'
+import type { FuseBridge } from './index.ts'
+
+/** The file's content may be another one. */
+const CONTENT = UP_SIZE | UP_TIMES | UP_FORGET
+const ATTRIBUTES = UP_NLINK | UP_MODE | UP_OWN | UP_PERM
+/** A name of it may be gone. */
+const NAMES = UP_NLINK | UP_RENAME_FLAGS | UP_FORGET
+
+/** Another client changed something: the kernel forgets what it holds of it. */
+export function invalidateOnUpcall(bridge: FuseBridge, upcall: Upcall): void {
+  if (upcall.type !== 'cache-invalidation') return
+  const { table, invalidator } = bridge
+  const { flags } = upcall
+  const inode = table.byGfid(upcall.gfid)
+  if (inode !== undefined) {
+    // The kernel writes dirty pages back before it drops a page, so no byte of ours is lost.
+    if ((flags & CONTENT) !== 0) invalidator.inode(inode, true)
+    else if ((flags & ATTRIBUTES) !== 0) invalidator.inode(inode, false)
+    if ((flags & NAMES) !== 0) invalidator.names(inode)
+  }
+  if ((flags & (UP_PARENT_TIMES | UP_RENAME_FLAGS)) === 0) return
+  for (const stat of [upcall.parentStat, upcall.oldParentStat]) {
+    const parent = table.byGfid(stat.gfid)
+    if (parent !== undefined) invalidator.inode(parent, true)
+  }
+}

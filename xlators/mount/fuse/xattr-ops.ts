@@ -1,0 +1,124 @@
+/** Requests about extended attributes, and the virtual ones the bridge answers itself. */
+import { Dict, type DictValue } from '../../../src/core/dict.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
+import { gfidText, gfidToBytes } from '../../../src/core/gfid.ts'
+import type { Inode } from '../../../src/core/inode.ts'
+import { Loc } from '../../../src/core/loc.ts'
+import type { FuseOps } from '../../../src/fuse/opcodes.ts'
+import type { FuseRequest } from '../../../src/fuse/request.ts'
+import { type FuseBridge, stale } from './index.ts'
+
+type Ops = Pick<FuseOps, 'setxattr' | 'getxattr' | 'listxattr' | 'removexattr'>
+
+/** XATTR_SIZE_MAX, of a value and of a list of names. */
+const VALUE_BYTES_MAX = 65536
+
+/** Belong to the volume: not to be changed through the mount. */
+const READ_ONLY: ReadonlySet<string> = new Set(['trusted.gfid', 'trusted.glusterfs.volume-id'])
+
+/** Names that applications may see: the kernel's namespaces without GlusterFS's own keys. */
+const VISIBLE = /^(user|trusted|security|system)\./
+const INTERNAL = /^trusted\.(gfid|glusterfs\.|afr\.|ec\.|pgfid\.|bit-rot\.|SGI_ACL_)/
+
+export function xattrOps(bridge: FuseBridge): Ops {
+  const { options } = bridge
+
+  /** Why a name is not served, for reading and for changing it. */
+  const refused = (name: string, reading: boolean): Errno | 0 => {
+    if (name.startsWith('system.posix_acl_') && !bridge.acl) return E.OPNOTSUPP
+    const selinux = name === 'security.selinux' && !options.selinux
+    const capability = name === 'security.capability' && !options.capability && !options.selinux
+    if (selinux || capability) return reading ? E.NODATA : E.OPNOTSUPP
+    return 0
+  }
+
+  const inodeFor = async (request: FuseRequest): Promise<Inode | Errno> => {
+    const inode = bridge.inodeOf(request)
+    if (inode === undefined) return E.STALE
+    const errno = await bridge.ready(request, inode)
+    return errno !== 0 ? errno : inode
+  }
+
+  return {
+    async setxattr(request, { name, flags, value }) {
+      if (READ_ONLY.has(name)) return void request.error(E.PERM)
+      const errno = refused(name, false)
+      if (errno !== 0) return void request.error(errno)
+      const inode = await inodeFor(request)
+      if (typeof inode === 'number') return void request.error(inode)
+      if (name === 'inode-invalidate') {
+        bridge.invalidator.names(inode)
+        return void request.ok()
+      }
+      const dict = new Dict().setBytes(name, value)
+      const loc = Loc.ofInode(inode)
+      const rep = await request.frame.wind(request.top, 'setxattr', { loc, dict, flags })
+      if (rep.errno !== 0) return void request.error(stale(rep.errno))
+      request.ok()
+    },
+
+    async getxattr(request, { name, size }) {
+      const errno = refused(name, true)
+      if (errno !== 0) return void request.error(errno)
+      const inode = await inodeFor(request)
+      if (typeof inode === 'number') return void request.error(inode)
+      const own = virtualValue(inode, name)
+      if (own !== undefined) return replyValue(request, own, size)
+      const loc = Loc.ofInode(inode)
+      const rep = await request.frame.wind(request.top, 'getxattr', { loc, name })
+      if (rep.errno !== 0) return void request.error(stale(rep.errno))
+      const value = valueBytes(rep.dict, name)
+      if (value === undefined) return void request.error(E.NODATA)
+      replyValue(request, value, size)
+    },
+
+    async listxattr(request, { size }) {
+      const inode = await inodeFor(request)
+      if (typeof inode === 'number') return void request.error(inode)
+      const loc = Loc.ofInode(inode)
+      const rep = await request.frame.wind(request.top, 'getxattr', { loc, name: undefined })
+      if (rep.errno !== 0) return void request.error(stale(rep.errno))
+      let names = ''
+      for (const name of rep.dict.entries.keys()) {
+        if (!VISIBLE.test(name) || INTERNAL.test(name) || refused(name, true) !== 0) continue
+        // As the kernel's own file systems do (trusted.* is for CAP_SYS_ADMIN).
+        if (name.startsWith('trusted.') && request.uid !== 0) continue
+        names += `${name}\0`
+      }
+      replyValue(request, Buffer.from(names, 'latin1'), size)
+    },
+
+    async removexattr(request, name) {
+      if (READ_ONLY.has(name)) return void request.error(E.PERM)
+      const errno = refused(name, false)
+      if (errno !== 0) return void request.error(errno)
+      const inode = await inodeFor(request)
+      if (typeof inode === 'number') return void request.error(inode)
+      const loc = Loc.ofInode(inode)
+      const rep = await request.frame.wind(request.top, 'removexattr', { loc, name })
+      if (rep.errno !== 0) return void request.error(stale(rep.errno))
+      request.ok()
+    },
+  }
+}
+
+/** The value, or with `size` 0 its length. */
+function replyValue(request: FuseRequest, value: Buffer, size: number): void {
+  if (size === 0) request.count(value.length)
+  else if (value.length > VALUE_BYTES_MAX) request.error(E.TOOBIG)
+  else if (value.length > size) request.error(E.RANGE)
+  else request.data([value], value.length)
+}
+
+/** Strings (glusterfs.pathinfo and the like) are shown with their NUL, as stock does. */
+function valueBytes(dict: Dict, name: string): Buffer | undefined {
+  const entry: DictValue | undefined = dict.get(name)
+  if (entry?.type === 'str') return Buffer.from(`${entry.value}\0`, 'latin1')
+  return dict.getBytes(name)
+}
+
+function virtualValue(inode: Inode, name: string): Buffer | undefined {
+  if (name === 'glusterfs.gfid') return gfidToBytes(inode.gfid)
+  if (name === 'glusterfs.gfid.string') return Buffer.from(gfidText(inode.gfid), 'latin1')
+  return undefined
+}
