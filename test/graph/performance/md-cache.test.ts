@@ -1,0 +1,278 @@
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { Dict } from '../../../src/core/dict.ts'
+import { E } from '../../../src/core/errno.ts'
+import {
+  UP_NLINK,
+  UP_SIZE,
+  UP_TIMES,
+  UP_XATTR,
+  UP_XATTR_RM,
+  type Upcall,
+} from '../../../src/core/event.ts'
+import { Iatt } from '../../../src/core/iatt.ts'
+import type { Inode } from '../../../src/core/inode.ts'
+import { Loc } from '../../../src/core/loc.ts'
+import mdCache from '../../../xlators/performance/md-cache/index.ts'
+import { type ManualClock, withManualClock } from '../../lib/manual-clock.ts'
+import { modelRuns } from '../../lib/model-run.ts'
+import {
+  type Bench,
+  bench,
+  linked,
+  locOf,
+  openFd,
+  type ScriptedChild,
+  settle,
+  stat,
+} from '../../lib/scripted.ts'
+
+interface Setup {
+  b: Bench
+  child: ScriptedChild
+  inode: Inode
+  loc: Loc
+  manual: ManualClock
+  /** What the child answers. */
+  now: Partial<Iatt>
+  xattrs: Record<string, string>
+}
+
+function mdTest(
+  name: string,
+  given: Record<string, string>,
+  body: (s: Setup) => Promise<void>,
+): void {
+  test(name, () =>
+    withManualClock(async (manual) => {
+      const b = await bench(mdCache, given)
+      const child = b.child as ScriptedChild
+      const inode = linked(b.graph, 'f')
+      const s: Setup = { b, child, inode, loc: locOf(inode), manual, now: {}, xattrs: {} }
+      const present = () => stat({ gfid: inode.gfid, size: 10, ctime: 5, mtime: 5, ...s.now })
+      const changed = () => ({ errno: 0, prestat: new Iatt(), poststat: present() }) as const
+      const found = () => {
+        const dict = new Dict()
+        for (const [key, value] of Object.entries(s.xattrs)) dict.setBytes(key, Buffer.from(value))
+        return dict
+      }
+      child.script = {
+        lookup: () => ({ errno: 0, stat: present(), postparent: new Iatt(), xdata: found() }),
+        stat: () => ({ errno: 0, stat: present() }),
+        fstat: () => ({ errno: 0, stat: present() }),
+        setattr: changed,
+        writev: (_frame, req) => ({ ...changed(), size: req.size }),
+        setxattr: () => ({ errno: 0 }),
+        getxattr: () => ({ errno: 0, dict: found() }),
+        unlink: () => ({ errno: 0, preparent: new Iatt(), postparent: new Iatt() }),
+        ipc: () => ({ errno: 0 }),
+      }
+      manual.pass(1)
+      await body(s)
+    }),
+  )
+}
+
+const statSize = async (s: Setup): Promise<number> =>
+  (await s.b.ok('stat', { loc: s.loc })).stat.size
+
+mdTest('stat and lookup are answered at once within the timeout', {}, async (s) => {
+  await s.b.ok('lookup', { loc: s.loc })
+  const before = s.child.calls.length
+  assert.ok(!(s.b.run('stat', { loc: s.loc }) instanceof Promise))
+  assert.ok(!(s.b.run('fstat', { fd: openFd(s.inode) }) instanceof Promise))
+  await s.b.ok('lookup', { loc: s.loc })
+  assert.equal(s.child.calls.length, before)
+  s.manual.pass(1000)
+  s.now = { size: 20, ctime: 6 }
+  assert.equal(await statSize(s), 20)
+})
+
+mdTest('a name is believed only if it was seen itself', {}, async (s) => {
+  await s.b.ok('lookup', { loc: s.loc })
+  s.manual.pass(900)
+  await s.b.ok('stat', { loc: s.loc })
+  s.child.calls.length = 0
+  s.manual.pass(200)
+  await s.b.ok('lookup', { loc: s.loc })
+  await s.b.ok('lookup', { loc: Loc.ofName(s.b.graph.inodes.root, 'other', s.inode) })
+  await s.b.ok('lookup', { loc: Loc.ofInode(s.inode) })
+  assert.equal(s.child.named('lookup').length, 3)
+})
+
+mdTest('a write with attributes updates, one without drops', {}, async (s) => {
+  await s.b.ok('lookup', { loc: s.loc })
+  const fd = openFd(s.inode)
+  s.now = { size: 30, ctime: 7, mtime: 7 }
+  await s.b.ok('writev', { fd, data: [], size: 0, offset: 0, flags: 0 })
+  assert.equal(await statSize(s), 30)
+  s.child.script.writev = () => ({ errno: 0, size: 0, prestat: new Iatt(), poststat: new Iatt() })
+  await s.b.ok('writev', { fd, data: [], size: 0, offset: 0, flags: 0 })
+  s.now = { size: 40, ctime: 8 }
+  assert.equal(await statSize(s), 40)
+})
+
+mdTest('a reply from before a change does not fill the cache', {}, async (s) => {
+  s.child.hold.add('stat')
+  const slow = s.b.run('stat', { loc: s.loc })
+  s.now = { size: 30, ctime: 7 }
+  await s.b.ok('setattr', { loc: s.loc, stat: new Iatt(), valid: 1 })
+  const old = stat({ gfid: s.inode.gfid, size: 10, ctime: 5 })
+  s.child.take('stat').reply({ errno: 0, stat: old })
+  await slow
+  assert.equal(await statSize(s), 30)
+})
+
+mdTest('of two overlapping changes neither reply is believed', {}, async (s) => {
+  s.child.hold.add('setattr')
+  const first = s.b.run('setattr', { loc: s.loc, stat: new Iatt(), valid: 1 })
+  const second = s.b.run('setattr', { loc: s.loc, stat: new Iatt(), valid: 1 })
+  for (const size of [1, 2]) {
+    const poststat = stat({ gfid: s.inode.gfid, size, ctime: size })
+    s.child.take('setattr').reply({ errno: 0, prestat: new Iatt(), poststat })
+  }
+  await Promise.all([first, second])
+  s.now = { size: 3 }
+  assert.equal(await statSize(s), 3)
+})
+
+mdTest('connections coming and going drop everything', {}, async (s) => {
+  for (const type of ['child-down', 'some-descendent-down', 'child-up'] as const) {
+    await s.b.ok('lookup', { loc: s.loc })
+    s.manual.pass(1)
+    s.b.child.notifyParents({ type })
+    s.child.calls.length = 0
+    s.manual.pass(1)
+    await s.b.ok('stat', { loc: s.loc })
+    assert.equal(s.child.calls.length, 1, type)
+    assert.equal(s.b.events.at(-1)?.type, type)
+  }
+})
+
+mdTest('xattrs: value, or ENODATA without asking; other keys pass', {}, async (s) => {
+  s.xattrs = { 'security.capability': 'cap' }
+  await s.b.ok('lookup', { loc: s.loc })
+  const asked = s.child.named('lookup')[0]!.req.xdata!
+  assert.deepEqual([...asked.entries.keys()], ['security.capability', 'security.ima'])
+  const rep = s.b.run('getxattr', { loc: s.loc, name: 'security.capability' })
+  assert.ok(!(rep instanceof Promise) && rep.errno === 0)
+  assert.equal(rep.dict.getStr('security.capability'), 'cap')
+  const absent = await s.b.run('getxattr', { loc: s.loc, name: 'security.ima' })
+  assert.equal(absent.errno, E.NODATA)
+  assert.equal(s.child.named('getxattr').length, 0)
+  await s.b.run('getxattr', { loc: s.loc, name: 'user.x' })
+  assert.equal(s.child.named('getxattr').length, 1)
+  const dict = new Dict().setBytes('security.ima', Buffer.from('x'))
+  await s.b.ok('setxattr', { loc: s.loc, dict, flags: 0 })
+  await s.b.run('getxattr', { loc: s.loc, name: 'security.ima' })
+  assert.equal(s.child.named('getxattr').length, 2)
+})
+
+mdTest('a change by somebody else drops the kernel pages', {}, async (s) => {
+  await s.b.ok('lookup', { loc: s.loc })
+  s.manual.pass(2000)
+  s.now = { mtime: 9, ctime: 9 }
+  await s.b.ok('stat', { loc: s.loc })
+  assert.deepEqual(s.b.events, [{ type: 'invalidate-inode', inode: s.inode }])
+  s.b.reconfigure({ 'global-cache-invalidation': 'off' })
+  s.manual.pass(2000)
+  s.now = { mtime: 10, ctime: 10 }
+  await s.b.ok('stat', { loc: s.loc })
+  assert.equal(s.b.events.length, 1)
+})
+
+const told = { 'cache-invalidation': 'on', 'md-cache-timeout': '600' }
+
+function upcall(s: Setup, flags: number, xdata?: Dict): Upcall {
+  const none = { parentStat: new Iatt(), oldParentStat: new Iatt(), stat: new Iatt() }
+  const { gfid } = s.inode
+  return { type: 'cache-invalidation', gfid, flags, expireTimeAttr: 600, ...none, xdata }
+}
+
+mdTest('upcalls drop what changed, and only with cache-invalidation on', told, async (s) => {
+  s.xattrs = { 'security.ima': 'a' }
+  await s.b.ok('lookup', { loc: s.loc })
+  s.manual.pass(500_000)
+  const keys = new Dict().setBytes('security.ima', Buffer.from('b'))
+  s.child.notifyParents({ type: 'upcall', upcall: upcall(s, UP_XATTR, keys) })
+  const ima = await s.b.ok('getxattr', { loc: s.loc, name: 'security.ima' })
+  assert.equal(ima.dict.getStr('security.ima'), 'b')
+  s.child.notifyParents({ type: 'upcall', upcall: upcall(s, UP_XATTR_RM, keys) })
+  assert.equal((await s.b.run('getxattr', { loc: s.loc, name: 'security.ima' })).errno, E.NODATA)
+  await s.b.ok('lookup', { loc: s.loc })
+  assert.equal(s.child.calls.length, 1)
+  s.child.notifyParents({ type: 'upcall', upcall: upcall(s, UP_SIZE | UP_TIMES) })
+  assert.ok(s.b.events.some((event) => event.type === 'invalidate-inode'))
+  s.now = { size: 99 }
+  assert.equal(await statSize(s), 99)
+  s.child.notifyParents({ type: 'upcall', upcall: upcall(s, UP_NLINK) })
+  await s.b.ok('stat', { loc: s.loc })
+  s.child.calls.length = 0
+  await s.b.ok('lookup', { loc: s.loc })
+  assert.equal(s.child.calls.length, 1, 'the name may be gone')
+})
+
+mdTest('a timeout is not longer than the bricks remember us', told, async (s) => {
+  await s.b.ok('lookup', { loc: s.loc })
+  const short = { ...upcall(s, UP_TIMES), expireTimeAttr: 60, gfid: s.b.graph.inodes.root.gfid }
+  s.child.notifyParents({ type: 'upcall', upcall: short as Upcall })
+  s.manual.pass(61_000)
+  s.child.calls.length = 0
+  await s.b.ok('stat', { loc: s.loc })
+  assert.equal(s.child.calls.length, 1)
+})
+
+mdTest('bricks are told the cached xattrs when they come up', told, async (s) => {
+  s.b.reconfigure({ ...told, 'xattr-cache-list': 'user.a,user.b*' })
+  s.child.notifyParents({ type: 'child-up' })
+  await settle()
+  const ipc = s.child.named('ipc').at(-1)!.req
+  assert.equal(ipc.op, 2)
+  const keys = ['security.capability', 'security.ima', 'user.a', 'user.b*']
+  assert.deepEqual([...ipc.xdata!.entries.keys()], keys)
+})
+
+mdTest('without cache-invalidation 600 s are 60 s', { 'md-cache-timeout': '600' }, async (s) => {
+  await s.b.ok('lookup', { loc: s.loc })
+  s.manual.pass(59_000)
+  await s.b.ok('stat', { loc: s.loc })
+  assert.equal(s.child.calls.length, 1)
+  s.manual.pass(1000)
+  await s.b.ok('stat', { loc: s.loc })
+  assert.equal(s.child.calls.length, 2)
+})
+
+mdTest('unlink drops the attributes of the file and of its directory', {}, async (s) => {
+  await s.b.ok('lookup', { loc: s.loc })
+  await s.b.ok('stat', { loc: locOf(s.b.graph.inodes.root) })
+  await s.b.ok('unlink', { loc: s.loc, flags: 0 })
+  s.child.calls.length = 0
+  await s.b.ok('stat', { loc: s.loc })
+  await s.b.ok('stat', { loc: locOf(s.b.graph.inodes.root) })
+  assert.equal(s.child.calls.length, 2)
+})
+
+mdTest('pass-through forgets what it missed', {}, async (s) => {
+  await s.b.ok('lookup', { loc: s.loc })
+  s.b.reconfigure({ 'pass-through': 'on' })
+  s.now = { size: 50 }
+  assert.equal(await statSize(s), 50)
+  s.now = { size: 60 }
+  s.manual.pass(1)
+  s.b.reconfigure({})
+  assert.equal(await statSize(s), 60)
+})
+
+mdTest('the dump has the keys that readers look for', {}, async (s) => {
+  await s.b.ok('lookup', { loc: s.loc })
+  await s.b.ok('lookup', { loc: s.loc })
+  const dump = s.b.dump()
+  assert.equal(dump['performance/md-cache.xl|stat_hit_count'], '1')
+  assert.equal(dump['performance/md-cache.xl|stat_miss_count'], '1')
+})
+
+modelRuns(mdCache, [
+  {},
+  { 'md-cache-timeout': '600', 'cache-invalidation': 'on', 'md-cache-statfs': 'on' },
+  { 'xattr-cache-list': 'user.a', 'cache-samba-metadata': 'on', 'cache-swift-metadata': 'on' },
+])
