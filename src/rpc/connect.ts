@@ -1,7 +1,7 @@
 /** Opening a connection by host name, with a limit on how long that may take. */
 import { clock } from '../core/clock.ts'
 import { Connection, type ConnectionOptions } from './connection.ts'
-import { type Address, type AddressFamily, resolveHost } from './transport.ts'
+import { type Address, type AddressFamily, addressText, resolveHost } from './transport.ts'
 
 /** Why a connection ended, or never came to be. `code`: system error name, where there is one. */
 export interface Ended {
@@ -18,14 +18,10 @@ export interface Link {
 
 export type LinkOptions = Omit<ConnectionOptions, 'address' | 'connected' | 'closed'>
 
-/**
- * A place to connect to. Host names may have several addresses: `attempt` says which to take, so
- * that one that does not answer is not asked for ever.
- */
+/** A place to connect to. */
 export interface Target {
   readonly address: Address
   readonly family: AddressFamily
-  readonly attempt: number
 }
 
 /** What stops an attempt: the owner sets `cancel` and calls it when it no longer wants the link. */
@@ -33,7 +29,10 @@ export interface Canceller {
   cancel: ((reason: string) => void) | undefined
 }
 
-/** Connects within `timeoutMs`. Never rejects. */
+/**
+ * Connects within `timeoutMs`. A host name's addresses are tried in the resolver's order, each for
+ * its share of the time. Never rejects.
+ */
 export async function connect(
   target: Target,
   options: LinkOptions,
@@ -41,60 +40,76 @@ export async function connect(
   canceller: Canceller,
 ): Promise<Link | Ended> {
   const deadline = clock.now() + timeoutMs
-  const found = await resolveAddress(target, timeoutMs, canceller)
+  const found = await resolve(target, timeoutMs, canceller)
   if ('reason' in found) return found
-  const left = Math.max(1, deadline - clock.now())
-  return new Promise((resolve) => {
+  let cancelled = false
+  let last: Ended = { reason: `${addressText(target.address)} has no address`, code: 'ENOTFOUND' }
+  for (const [index, address] of found.entries()) {
+    const share = Math.max(1, (deadline - clock.now()) / (found.length - index))
+    const link = await dial(address, options, share, (cancel) => {
+      canceller.cancel = (reason) => {
+        cancelled = true
+        cancel(reason)
+      }
+    })
+    if ('connection' in link) return link
+    last = link
+    if (cancelled) break
+  }
+  return last
+}
+
+/** One address. `started` gets what ends the attempt, or the connection. */
+function dial(
+  address: Address,
+  options: LinkOptions,
+  timeoutMs: number,
+  started: (cancel: (reason: string) => void) => void,
+): Promise<Link | Ended> {
+  return new Promise((done) => {
     let settleEnded: (ended: Ended) => void = () => {}
     const ended = new Promise<Ended>((settle) => {
       settleEnded = settle
     })
     const connection = new Connection({
       ...options,
-      address: found,
+      address,
       connected() {
         timer.clear()
-        resolve({ connection, ended })
+        done({ connection, ended })
       },
       closed(reason, code) {
         timer.clear()
-        canceller.cancel = undefined
         settleEnded({ reason, code })
-        resolve({ reason, code })
+        done({ reason, code })
       },
     })
-    canceller.cancel = (reason) => connection.close(reason)
-    const timer = clock.after(left, () => connection.close('connect timed out', 'ETIMEDOUT'))
+    started((reason) => connection.close(reason))
+    const timer = clock.after(timeoutMs, () => connection.close('connect timed out', 'ETIMEDOUT'))
   })
 }
 
-/** The numeric address to connect to. */
-function resolveAddress(
-  target: Target,
+/** The numeric addresses of a target. */
+function resolve(
+  { address, family }: Target,
   timeoutMs: number,
   canceller: Canceller,
-): Promise<Address | Ended> {
-  const { address, family, attempt } = target
-  if (address.transport === 'unix') return Promise.resolve(address)
+): Promise<Address[] | Ended> {
+  if (address.transport === 'unix') return Promise.resolve([address])
   const { host, port } = address
-  return new Promise((resolve) => {
+  return new Promise((done) => {
     const timer = clock.after(timeoutMs, () =>
-      resolve({ reason: `the name ${host} was not resolved in time`, code: 'ETIMEDOUT' }),
+      done({ reason: `the name ${host} was not resolved in time`, code: 'ETIMEDOUT' }),
     )
     canceller.cancel = (reason) => {
       timer.clear()
-      resolve({ reason, code: undefined })
+      done({ reason, code: undefined })
     }
     resolveHost(host, family, (error, addresses) => {
       timer.clear()
       if (error !== undefined) {
-        resolve({ reason: `the name ${host} cannot be resolved`, code: 'ENOTFOUND' })
-        return
-      }
-      const chosen = addresses[attempt % addresses.length]
-      if (chosen === undefined) {
-        resolve({ reason: `the name ${host} has no address`, code: 'ENOTFOUND' })
-      } else resolve({ transport: 'tcp', host: chosen, port })
+        done({ reason: `the name ${host} cannot be resolved`, code: 'ENOTFOUND' })
+      } else done(addresses.map((numeric) => ({ transport: 'tcp', host: numeric, port })))
     })
   })
 }

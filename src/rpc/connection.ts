@@ -66,14 +66,21 @@ export class ConnectionStats {
   pingsSent = 0
 }
 
-export interface ConnectionOptions {
-  readonly address: Address
-  readonly socket: SocketSettings
-  readonly stats: ConnectionStats
+export interface Limits {
   /** Seconds; 0 = no pings. */
   readonly pingTimeout: number
   /** Seconds a call may wait for its reply; 0 = for ever. */
   readonly frameTimeout: number
+}
+
+export const NO_LIMITS: Limits = { pingTimeout: 0, frameTimeout: 0 }
+
+export interface ConnectionOptions {
+  readonly address: Address
+  readonly socket: SocketSettings
+  readonly stats: ConnectionStats
+  /** Looked at whenever it matters, so that it may change. */
+  readonly limits: Limits
   readonly log?: Log
   connected(): void
   /** The peer called a procedure of ours. A throw of XdrError ends the connection. */
@@ -234,8 +241,8 @@ export class Connection {
       if (header.type === CALL) this.#options.callback(header, reader)
       else this.#reply(header, reader, payload)
     } catch (error) {
-      if (!(error instanceof XdrError)) throw error
-      this.malformed(error.message)
+      if (error instanceof XdrError) this.malformed(error.message)
+      else this.#log.error({ peer: this.peer, err: error }, 'a message was not handled: a bug')
     }
   }
 
@@ -322,17 +329,17 @@ export class Connection {
 
   /** A call was made: pings go on while calls are under way, and the oldest is looked at. */
   #watch(): void {
-    if (this.#ping === undefined && this.#options.pingTimeout > 0) {
+    if (this.#ping === undefined && this.#options.limits.pingTimeout > 0) {
       this.#armPing()
       this.#sendPing()
     }
-    if (this.#frameScan === undefined && this.#options.frameTimeout > 0) {
+    if (this.#frameScan === undefined && this.#options.limits.frameTimeout > 0) {
       this.#frameScan = clock.after(FRAME_SCAN_MS, this.#scanFrames, true)
     }
   }
 
   #armPing(): void {
-    this.#ping = clock.after(this.#options.pingTimeout * 1000, this.#pingDue, true)
+    this.#ping = clock.after(this.#options.limits.pingTimeout * 1000, this.#pingDue, true)
   }
 
   #sendPing(): void {
@@ -351,23 +358,23 @@ export class Connection {
   readonly #pingDue = (): void => {
     this.#ping = undefined
     if (this.#state !== 'open') return
-    const limitMs = this.#options.pingTimeout * 1000
+    const limitMs = this.#options.limits.pingTimeout * 1000
     if (this.#pingAnswered) {
       if (this.#pending.size === 0) return
       this.#armPing()
       this.#sendPing()
       return
     }
-    // Signs of life: something came within the limit, or the kernel still takes what we queue.
-    const alive = clock.now() - this.#lastReceived < limitMs || this.#sentBytes() > this.#drained
-    if (alive) {
+    // Signs of life: something came within the limit, or the peer takes in what is queued.
+    const draining = this.#transport.queuedBytes > 0 && this.#sentBytes() > this.#drained
+    if (draining || clock.now() - this.#lastReceived < limitMs) {
       this.#drained = this.#sentBytes()
       this.#armPing()
       return
     }
     this.#log.error(
       { peer: this.peer },
-      `no answer for ${this.#options.pingTimeout} seconds; disconnecting`,
+      `no answer for ${this.#options.limits.pingTimeout} seconds; disconnecting`,
     )
     this.#transport.close('ping timeout', 'ETIMEDOUT')
   }
@@ -379,12 +386,12 @@ export class Connection {
   readonly #scanFrames = (): void => {
     this.#frameScan = undefined
     if (this.#state !== 'open') return
-    const oldest = clock.now() - this.#options.frameTimeout * 1000
+    const oldest = clock.now() - this.#options.limits.frameTimeout * 1000
     for (const call of this.#pending.values()) {
       // Calls are in the order they were sent.
       if (call.sentAt > oldest) break
       if (call.patient) continue
-      const reason = `no reply within ${this.#options.frameTimeout} seconds`
+      const reason = `no reply within ${this.#options.limits.frameTimeout} seconds`
       this.#log.error({ peer: this.peer, xid: call.xid }, `${call.procedure.name}: ${reason}`)
       this.abandon(call, E.NOTCONN, reason)
     }

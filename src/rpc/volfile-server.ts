@@ -10,7 +10,7 @@ import { type LegacyDict, legacyDict, legacyText } from '../xdr/dict.ts'
 import { CBK, GF_CBK, HANDSHAKE } from '../xdr/programs.ts'
 import type { CallHeader } from '../xdr/rpc-msg.ts'
 import { type Canceller, connect, type Ended, type Link } from './connect.ts'
-import { type Connection, ConnectionStats, call } from './connection.ts'
+import { type Connection, ConnectionStats, call, NO_LIMITS } from './connection.ts'
 import {
   type Address,
   type AddressFamily,
@@ -68,7 +68,6 @@ export class ManagementConnection {
   #link: Link | undefined
   /** Index of the server in use. */
   #current = 0
-  #attempt = 0
   #text: string | undefined
   #closed = false
   #fetching = false
@@ -165,16 +164,11 @@ export class ManagementConnection {
 
   #connect(server: Address): Promise<Link | Ended> {
     return connect(
-      {
-        address: server,
-        family: this.#options.addressFamily ?? 'any',
-        attempt: this.#attempt++,
-      },
+      { address: server, family: this.#options.addressFamily ?? 'any' },
       {
         socket: { ...DEFAULT_SOCKET, tls: this.#options.tls },
         stats: this.#stats,
-        pingTimeout: 0,
-        frameTimeout: 0,
+        limits: NO_LIMITS,
         log: this.#log,
         callback: (header) => this.#callback(header),
       },

@@ -9,6 +9,7 @@ import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
 import { isDirInode } from '../../../src/core/inode.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
 import { ANONYMOUS_FD } from '../../../src/xdr/glusterfs-fops.ts'
+import { XdrError } from '../../../src/xdr/reader.ts'
 import { LockLedger } from './locks.ts'
 
 const O_CREAT = 0o100
@@ -33,17 +34,23 @@ export interface RemoteFd {
   released: boolean
 }
 
+export interface RemoteFdEvents {
+  /** A lost fd goes on being used. */
+  usedLost(): void
+  /** The fd was opened once more; the brick may forget what it had before. */
+  superseded(remote: RemoteFd): void
+}
+
 export class RemoteFds {
   readonly #contexts: FdContext<RemoteFd>
   /** Every fd opened on this brick and not released. */
   readonly #open = new Map<Fd, RemoteFd>()
 
-  readonly #usedLost: () => void
+  readonly #events: RemoteFdEvents
 
-  /** `usedLost` is called when a lost fd goes on being used. */
-  constructor(xl: Xlator, usedLost: () => void) {
+  constructor(xl: Xlator, events: RemoteFdEvents) {
     this.#contexts = new FdContext<RemoteFd>(xl)
-    this.#usedLost = usedLost
+    this.#events = events
   }
 
   get count(): number {
@@ -56,6 +63,9 @@ export class RemoteFds {
 
   /** The brick opened `fd` as `number`. `gfid` where the inode has none yet (create). */
   opened(fd: Fd, number: number, flags: number, gfid: Gfid = NULL_GFID): void {
+    if (number < 0) throw new XdrError('fd', 0, `${number} is no number of an open file`)
+    const before = this.#contexts.get(fd)
+    if (before?.number !== undefined) this.#events.superseded(before)
     const remote: RemoteFd = {
       number,
       gfid: fd.inode.gfid !== NULL_GFID ? fd.inode.gfid : gfid,
@@ -80,7 +90,7 @@ export class RemoteFds {
     if (remote.number !== undefined) return remote.number
     if (++remote.lostUses >= LOST_USES_MAX) {
       remote.lostUses = 0
-      this.#usedLost()
+      this.#events.usedLost()
     }
     if (anonymousWhenLost && !remote.directory && !remote.locks.held) return ANONYMOUS_FD
     return undefined

@@ -18,10 +18,11 @@ import {
   type Req,
 } from '../../../src/core/fop.ts'
 import type { Creds, Frame } from '../../../src/core/frame.ts'
+import type { OptionValues } from '../../../src/core/options.ts'
 import { defineXlator, Xlator, type XlatorInit } from '../../../src/core/xlator.ts'
 import { leavesOfGraph } from '../../../src/graph/dir-offset.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
-import { type Connection, ConnectionStats } from '../../../src/rpc/connection.ts'
+import { type Connection, ConnectionStats, type Limits } from '../../../src/rpc/connection.ts'
 import { legacyText } from '../../../src/xdr/dict.ts'
 import { CBK, GF_CBK } from '../../../src/xdr/programs.ts'
 import type { Reader } from '../../../src/xdr/reader.ts'
@@ -35,7 +36,7 @@ import { reopenAll, sendRelease } from './reopen.ts'
 import { Session, type SessionEvents } from './session.ts'
 import { readUpcall } from './upcall.ts'
 
-export class Client extends Xlator<ClientOptions> implements WireContext, SessionEvents {
+export class Client extends Xlator<ClientOptions> implements WireContext, SessionEvents, Limits {
   readonly fds: RemoteFds
   leaf = 0
   leaves = 1
@@ -49,7 +50,10 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
 
   constructor(init: XlatorInit<ClientOptions>) {
     super(init)
-    this.fds = new RemoteFds(this as unknown as Xlator, () => this.#reopenLost())
+    this.fds = new RemoteFds(this as unknown as Xlator, {
+      usedLost: () => this.#reopenLost(),
+      superseded: (remote) => sendRelease(this.#connection, remote),
+    })
     const table = this as Partial<Record<FopName, unknown>>
     for (const fop of fopNames) table[fop] = this.#fop(fop)
   }
@@ -70,6 +74,16 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
 
   override fini(): void {
     this.#stop()
+  }
+
+  override reconfigure(options: OptionValues<ClientOptions>): void {
+    const before = this.options
+    super.reconfigure(options)
+    if (this.#session === undefined) return
+    if (CONNECTION_KEYS.every((key) => before[key] === options[key])) return
+    this.log.info('the way to the brick has changed: connecting anew')
+    this.#stop()
+    this.#start()
   }
 
   override release(fd: Fd): void {
@@ -141,6 +155,14 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
 
   // -- the connection
 
+  get pingTimeout(): number {
+    return this.options['ping-timeout']
+  }
+
+  get frameTimeout(): number {
+    return this.options['frame-timeout']
+  }
+
   #start(): void {
     if (this.#session !== undefined) return
     const { options } = this
@@ -154,8 +176,7 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
         socket: socketSettings(options),
         tls,
         managementTls: this.graph.process.secureMgmt ? tlsSettings(options) : undefined,
-        pingTimeout: options['ping-timeout'],
-        frameTimeout: options['frame-timeout'],
+        limits: this,
         stats: this.#stats,
         log: this.log,
       },
@@ -217,6 +238,8 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
 
   refused(reason: string, errno: Errno): void {
     this.notifyParents({ type: 'auth-failed', reason, errno })
+    // Translators above need not wait for it.
+    this.#announce({ type: 'child-down' })
   }
 
   #disconnected(): void {
@@ -247,6 +270,17 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
 }
 
 const O_DIRECT = 0o40000
+
+/** Options that decide which brick is reached and how. */
+const CONNECTION_KEYS = [
+  'remote-host',
+  'remote-port',
+  'remote-subvolume',
+  'transport.address-family',
+  'transport.socket.ssl-enabled',
+  'username',
+  'password',
+] as const
 
 /** `send-gids off`: the brick is told the primary group only. */
 function withoutGroups(creds: Creds): Creds {

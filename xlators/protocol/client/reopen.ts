@@ -1,7 +1,6 @@
 /** Opening files again after a reconnect, and telling the brick of closed ones. */
 import { Dict } from '../../../src/core/dict.ts'
 import { type Errno, errnoName, toErrno } from '../../../src/core/errno.ts'
-import { ROOT_CREDS } from '../../../src/core/frame.ts'
 import { gfidText } from '../../../src/core/gfid.ts'
 import type { Log } from '../../../src/observe/log.ts'
 import { type Connection, call } from '../../../src/rpc/connection.ts'

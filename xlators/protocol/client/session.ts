@@ -6,7 +6,12 @@ import { clock, type Timer } from '../../../src/core/clock.ts'
 import { E, type Errno, errnoName, toErrno } from '../../../src/core/errno.ts'
 import type { Log } from '../../../src/observe/log.ts'
 import { type Canceller, connect, type Ended, type Link } from '../../../src/rpc/connect.ts'
-import { type Connection, type ConnectionStats, call } from '../../../src/rpc/connection.ts'
+import {
+  type Connection,
+  type ConnectionStats,
+  call,
+  type Limits,
+} from '../../../src/rpc/connection.ts'
 import { GLUSTERD_PORT, listPrograms, portOfBrick } from '../../../src/rpc/portmap.ts'
 import type { AddressFamily, SocketSettings, TlsSettings } from '../../../src/rpc/transport.ts'
 import { type LegacyDict, legacyText } from '../../../src/xdr/dict.ts'
@@ -30,8 +35,7 @@ export interface SessionSettings {
   /** TLS towards the brick and towards glusterd. */
   readonly tls: TlsSettings | undefined
   readonly managementTls: TlsSettings | undefined
-  readonly pingTimeout: number
-  readonly frameTimeout: number
+  readonly limits: Limits
   readonly stats: ConnectionStats
   readonly log: Log
 }
@@ -62,8 +66,8 @@ export class Session {
   #pause: { timer: Timer; done: () => void } | undefined
   /** Attempts since the brick was last up. */
   #failures = 0
-  #attempt = 0
   #lastReason = ''
+  #lastRefusal = ''
   state: 'connecting' | 'up' | 'waiting' | 'refused' | 'stopped' = 'connecting'
 
   constructor(settings: SessionSettings, events: SessionEvents) {
@@ -138,8 +142,6 @@ export class Session {
     }
   }
 
-  #lastRefusal = ''
-
   /** A connection to a listener that serves file operations. */
   async #reachBrick(): Promise<Link | string> {
     const first = await this.#connect(this.#settings.port ?? GLUSTERD_PORT, 'glusterd')
@@ -162,21 +164,16 @@ export class Session {
   }
 
   async #connect(port: number, purpose: Purpose): Promise<Link | Ended> {
-    const { host, family, stats, pingTimeout, frameTimeout, log } = this.#settings
+    const { host, family, stats, limits, log } = this.#settings
     if (this.#stopped) return { reason: 'shutting down', code: undefined }
     const management = purpose === 'glusterd' && port === GLUSTERD_PORT
     const tls = management ? this.#settings.managementTls : this.#settings.tls
     return connect(
-      {
-        address: { transport: 'tcp', host, port },
-        family,
-        attempt: management ? this.#attempt++ : Math.max(0, this.#attempt - 1),
-      },
+      { address: { transport: 'tcp', host, port }, family },
       {
         socket: { ...this.#settings.socket, tls },
         stats,
-        pingTimeout,
-        frameTimeout,
+        limits,
         log,
         callback: (header, body) => this.#events.callback(header, body),
       },
