@@ -69,6 +69,7 @@ export class RecordReader {
 
   /** Where the next bytes of the stream go; never empty. */
   window(): Buffer {
+    if (this.#dead) return this.#chunk
     const waiting = this.#waiting
     if (waiting !== undefined) {
       return waiting.filled === 0 ? waiting.rest : waiting.rest.subarray(waiting.filled)
