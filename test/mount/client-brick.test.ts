@@ -1,0 +1,489 @@
+/** protocol/client against a real brick: every fop, reconnects, locks, callbacks. */
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { after, before, describe, test } from 'node:test'
+import { Dict } from '../../src/core/dict.ts'
+import { E } from '../../src/core/errno.ts'
+import type { Event, Upcall } from '../../src/core/event.ts'
+import { Fd } from '../../src/core/fd.ts'
+import {
+  ENTRYLK_LOCK,
+  ENTRYLK_UNLOCK,
+  ENTRYLK_WRLCK,
+  F_GETLK,
+  F_SETLK,
+  F_SETLKW,
+  F_UNLCK,
+  F_WRLCK,
+  type Flock,
+  type FopName,
+  type MaybePromise,
+  type Ok,
+  type Rep,
+  type Req,
+  SEEK_DATA,
+  XATTROP_ADD_ARRAY,
+} from '../../src/core/fop.ts'
+import { CallPool, type Creds, ROOT_CREDS } from '../../src/core/frame.ts'
+import { NULL_GFID, newGfid } from '../../src/core/gfid.ts'
+import { Iatt, isDir, SET_ATTR_MODE } from '../../src/core/iatt.ts'
+import { type Inode, InodeTable } from '../../src/core/inode.ts'
+import { Loc } from '../../src/core/loc.ts'
+import type { Xlator } from '../../src/core/xlator.ts'
+import { buildGraph, type Graph } from '../../src/graph/build.ts'
+import { parseVolfile } from '../../src/graph/volfile.ts'
+import { ManagementConnection } from '../../src/rpc/volfile-server.ts'
+import { registry } from '../../xlators/registry.ts'
+import { enterSandbox, run, sleep, Volume } from '../lib/sandbox.ts'
+
+const skip = await enterSandbox(import.meta.url)
+
+const ownerOf = (text: string): Creds => ({ ...ROOT_CREDS, pid: 77, lkOwner: Buffer.from(text) })
+const flock = (type: number, start = 0n, len = 0n): Flock => ({
+  type,
+  whence: 0,
+  start,
+  len,
+  pid: 77,
+  lkOwner: Buffer.alloc(0),
+})
+
+/** One brick's translator alone, with the test above it. */
+class Brick {
+  readonly graph: Graph
+  readonly client: Xlator
+  readonly events: Event[] = []
+
+  constructor(graph: Graph) {
+    this.graph = graph
+    this.client = graph.top
+    const above = { notify: (event: Event) => this.events.push(event) }
+    this.client.parents.push(above as unknown as Xlator)
+  }
+
+  static async connect(volume: string, id = 0): Promise<Brick> {
+    const management = new ManagementConnection({
+      servers: [{ transport: 'tcp', host: 'node01', port: 24007 }],
+      volfileId: volume,
+    })
+    const { text, source } = await management.start()
+    management.close()
+    const volfile = parseVolfile(text, source)
+    const brick = new Brick(
+      await buildGraph({
+        volfile: { source, volumes: [volfile.volumes[0]!] },
+        load: async (type) => (await registry[type]?.())?.default,
+        id,
+        volfileId: volume,
+        pool: new CallPool(),
+        inodes: new InodeTable(),
+        process: {
+          uuid: randomUUID(),
+          hostname: 'node01',
+          processName: 'fuse',
+          subdirMount: undefined,
+          secureMgmt: false,
+        },
+      }),
+    )
+    brick.graph.start()
+    await brick.event('child-up')
+    return brick
+  }
+
+  get root(): Inode {
+    return this.graph.inodes.root
+  }
+
+  /** The first event of `type`, waited for; events up to it are forgotten. */
+  async event<T extends Event['type']>(type: T, ms = 10_000): Promise<Event & { type: T }> {
+    for (let waited = 0; waited < ms; waited += 10) {
+      const at = this.events.findIndex((event) => event.type === type)
+      if (at >= 0) return this.events.splice(0, at + 1).at(-1) as Event & { type: T }
+      await sleep(10)
+    }
+    throw new Error(`no ${type} within ${ms} ms`)
+  }
+
+  async upcall<T extends Upcall['type']>(type: T): Promise<Upcall & { type: T }> {
+    for (;;) {
+      const { upcall } = await this.event('upcall')
+      if (upcall.type === type) return upcall as Upcall & { type: T }
+    }
+  }
+
+  call<K extends FopName>(fop: K, req: Req<K>, creds = ROOT_CREDS): MaybePromise<Rep<K>> {
+    const frame = this.graph.pool.begin(this.client, 'test', creds)
+    return frame.wind(this.client, fop, req)
+  }
+
+  /** The reply of a fop that must succeed. */
+  async ok<K extends FopName>(fop: K, req: Req<K>, creds = ROOT_CREDS): Promise<Ok<K>> {
+    const rep = await this.call(fop, req, creds)
+    assert.equal(rep.errno, 0, fop)
+    return rep as Ok<K>
+  }
+
+  async fails<K extends FopName>(errno: number, fop: K, req: Req<K>, creds = ROOT_CREDS) {
+    assert.equal((await this.call(fop, req, creds)).errno, errno, fop)
+  }
+
+  async create(name: string, flags = 0o2): Promise<Fd> {
+    const inode = this.graph.inodes.newInode()
+    const fd = new Fd(inode, flags, 1)
+    const rep = await this.ok('create', {
+      loc: Loc.ofName(this.root, name, inode),
+      flags: flags | 0o100,
+      mode: 0o100644,
+      umask: 0,
+      fd,
+      xdata: gfidReq(),
+    })
+    this.graph.inodes.link(inode, this.root, name, rep.stat)
+    return fd.bind()
+  }
+
+  async mkdir(name: string): Promise<Inode> {
+    const inode = this.graph.inodes.newInode()
+    const loc = Loc.ofName(this.root, name, inode)
+    const { stat } = await this.ok('mkdir', { loc, mode: 0o40755, umask: 0, xdata: gfidReq() })
+    assert.ok(isDir(stat))
+    return this.graph.inodes.link(inode, this.root, name, stat)!
+  }
+
+  write(fd: Fd, text: string, offset = 0): MaybePromise<Rep<'writev'>> {
+    const data = Buffer.from(text)
+    return this.call('writev', { fd, data: [data], size: data.length, offset, flags: 2 })
+  }
+
+  async read(fd: Fd, size = 4096, offset = 0): Promise<string> {
+    const rep = await this.ok('readv', { fd, size, offset, flags: 2 })
+    return Buffer.concat(rep.data).toString()
+  }
+}
+
+const gfidReq = (): Dict => new Dict().setGfid('gfid-req', newGfid())
+
+describe('protocol/client on a real brick', { skip }, () => {
+  let volume: Volume
+  let brick: Brick
+
+  before(async () => {
+    volume = await Volume.create('one', { bricks: 1, set: { 'features.cache-invalidation': 'on' } })
+    brick = await Brick.connect('one')
+  })
+  after(async () => {
+    brick?.graph.stop()
+    await volume?.killBricks()
+  })
+
+  const onDisk = (name: string): string => `${volume.bricks[0]}/${name}`
+
+  test('connecting, then up: nothing else is announced', () => {
+    assert.deepEqual(brick.events, [])
+    assert.equal(brick.client.options['remote-subvolume' as never], volume.bricks[0])
+  })
+
+  test('entries: create, lookup, link, symlink, rename, unlink, rmdir', async () => {
+    const { root } = brick
+    const { inodes } = brick.graph
+    const fd = await brick.create('a')
+    const loc = Loc.ofName(root, 'a', fd.inode)
+    const { stat, postparent } = await brick.ok('lookup', { loc })
+    assert.equal(stat.gfid, fd.inode.gfid)
+    assert.equal(postparent.gfid, root.gfid)
+    assert.equal((await brick.ok('lookup', { loc: Loc.ofGfid(inodes, stat.gfid) })).stat.nlink, 1)
+    await brick.fails(E.NOENT, 'lookup', { loc: Loc.ofName(root, 'none', inodes.newInode()) })
+
+    const linked = await brick.ok('link', { oldloc: loc, newloc: Loc.ofName(root, 'b', fd.inode) })
+    assert.equal(linked.stat.nlink, 2)
+    const target = 'over/there \xe9'
+    const symlink = inodes.newInode()
+    const symLoc = Loc.ofName(root, 's', symlink)
+    const made = await brick.ok('symlink', {
+      loc: symLoc,
+      linkpath: target,
+      umask: 0,
+      xdata: gfidReq(),
+    })
+    inodes.link(symlink, root, 's', made.stat)
+    assert.equal((await brick.ok('readlink', { loc: symLoc, size: 4096 })).path, target)
+
+    const dir = await brick.mkdir('d')
+    const inDir = Loc.ofName(dir, 'c', fd.inode)
+    const renamed = await brick.ok('rename', { oldloc: loc, newloc: inDir })
+    assert.equal(renamed.stat.gfid, fd.inode.gfid)
+    assert.equal(renamed.postnewparent.gfid, dir.gfid)
+    await brick.fails(E.NOTEMPTY, 'rmdir', { loc: Loc.ofName(root, 'd', dir), flags: 0 })
+    await brick.ok('unlink', { loc: inDir, flags: 0 })
+    await brick.ok('unlink', { loc: Loc.ofName(root, 'b', fd.inode), flags: 0 })
+    await brick.ok('unlink', { loc: symLoc, flags: 0 })
+    const gone = await brick.ok('rmdir', { loc: Loc.ofName(root, 'd', dir), flags: 0 })
+    assert.equal(gone.postparent.gfid, root.gfid)
+
+    const fifo = Loc.ofName(root, 'fifo', inodes.newInode())
+    const mode = 0o10644
+    const node = await brick.ok('mknod', {
+      loc: fifo,
+      mode,
+      rdev: 0,
+      umask: 0o22,
+      xdata: gfidReq(),
+    })
+    assert.equal(node.stat.mode, mode)
+    await brick.ok('unlink', { loc: fifo, flags: 0 })
+    fd.release()
+  })
+
+  test('data: write, read, sizes, holes', async () => {
+    const fd = await brick.create('data')
+    const loc = Loc.ofInode(fd.inode)
+    const written = await brick.write(fd, 'hello world')
+    assert.ok(written.errno === 0)
+    assert.equal(written.size, 11)
+    assert.equal(written.poststat.size, 11)
+    assert.equal(readFileSync(onDisk('data'), 'latin1'), 'hello world')
+    assert.equal(await brick.read(fd), 'hello world')
+    const atEnd = await brick.ok('readv', { fd, size: 10, offset: 6, flags: 0 })
+    assert.deepEqual([atEnd.size, atEnd.eof], [5, true])
+    const past = await brick.ok('readv', { fd, size: 10, offset: 100, flags: 0 })
+    assert.deepEqual([past.size, past.eof], [0, true])
+    const inside = await brick.ok('readv', { fd, size: 4, offset: 0, flags: 0 })
+    assert.deepEqual([inside.size, inside.eof], [4, false])
+
+    const parts = [Buffer.alloc(3, 'a'), Buffer.alloc(0), Buffer.alloc(100_000, 'b')]
+    await brick.ok('writev', { fd, data: parts, size: 100_003, offset: 11, flags: 0 })
+    assert.equal(statSync(onDisk('data')).size, 100_014)
+    assert.equal((await brick.read(fd, 5, 12)).slice(0, 5), 'aabbb')
+
+    await brick.ok('ftruncate', { fd, offset: 20 })
+    await brick.ok('truncate', { loc, offset: 10 })
+    assert.equal((await brick.ok('fstat', { fd })).stat.size, 10)
+    await brick.ok('fallocate', { fd, mode: 0, offset: 0, len: 65_536 })
+    await brick.ok('discard', { fd, offset: 4096, len: 4096 })
+    await brick.ok('zerofill', { fd, offset: 8192, len: 4096 })
+    assert.equal((await brick.ok('stat', { loc })).stat.size, 65_536)
+    assert.equal((await brick.ok('seek', { fd, offset: 0, what: SEEK_DATA })).offset, 0)
+    await brick.fails(E.NXIO, 'seek', { fd, offset: 1 << 20, what: SEEK_DATA })
+    await brick.ok('fsync', { fd, datasync: true })
+    await brick.ok('flush', { fd })
+
+    const sum = await brick.ok('rchecksum', { fd, offset: 0, len: 10 })
+    assert.ok(sum.strong.length === 32 || sum.strong.length === 16)
+    const copy = await brick.create('copy')
+    const copied = await brick.ok('copy_file_range', {
+      fdIn: fd,
+      offIn: 0,
+      fdOut: copy,
+      offOut: 0,
+      size: 10,
+      flags: 0,
+    })
+    assert.equal(copied.size, 10)
+    assert.equal(await brick.read(copy), 'hello worl')
+    fd.release()
+    copy.release()
+  })
+
+  test('attributes and extended attributes', async () => {
+    const fd = await brick.create('attr')
+    const loc = Loc.ofInode(fd.inode)
+    const stat = Object.assign(new Iatt(), { mode: 0o600 })
+    const set = await brick.ok('setattr', { loc, stat, valid: SET_ATTR_MODE })
+    assert.equal(set.poststat.mode, 0o100600)
+    await brick.ok('fsetattr', { fd, stat: Object.assign(stat, { mode: 0o640 }), valid: 1 })
+    await brick.ok('access', { loc, mask: 4 })
+    await brick.fails(E.ACCES, 'access', { loc, mask: 4 }, { ...ROOT_CREDS, uid: 9, gid: 9 })
+    // A supplementary group opens it.
+    const member = { ...ROOT_CREDS, uid: 9, gid: 9, groups: [5, 0] }
+    // The brick's access control learns the new mode from a lookup.
+    await brick.ok('lookup', { loc })
+    await brick.ok('access', { loc, mask: 4 }, member)
+
+    const value = Buffer.from([0, 1, 255, 0])
+    const dict = (): Dict => new Dict().setBytes('user.k', value)
+    await brick.ok('setxattr', { loc, dict: dict(), flags: 1 })
+    await brick.fails(E.EXIST, 'setxattr', { loc, dict: dict(), flags: 1 })
+    await brick.ok('fsetxattr', { fd, dict: new Dict().setBytes('user.l', value), flags: 0 })
+    const one = await brick.ok('getxattr', { loc, name: 'user.k' })
+    assert.deepEqual(one.dict.getBytes('user.k'), value)
+    const all = await brick.ok('fgetxattr', { fd, name: undefined })
+    assert.ok(all.dict.has('user.k') && all.dict.has('user.l'))
+    await brick.fails(E.NODATA, 'getxattr', { loc, name: 'user.none' })
+    await brick.ok('removexattr', { loc, name: 'user.k' })
+    await brick.ok('fremovexattr', { fd, name: 'user.l' })
+
+    const array = (n: number): Buffer => Buffer.from([0, 0, 0, n, 0, 0, 0, 0, 0, 0, 0, 0])
+    const add = { op: XATTROP_ADD_ARRAY, dict: new Dict().setBytes('trusted.afr.x', array(2)) }
+    await brick.ok('xattrop', { loc, ...add })
+    const added = await brick.ok('fxattrop', { fd, ...add })
+    assert.deepEqual(added.dict.getBytes('trusted.afr.x'), array(4))
+    const { statfs } = await brick.ok('statfs', { loc: Loc.ofInode(brick.root) })
+    assert.ok(statfs.bsize > 0 && statfs.blocks > 0)
+    fd.release()
+  })
+
+  test('directories: every entry once, offsets go on where they stopped', async () => {
+    const dir = await brick.mkdir('many')
+    // Of a file without gfid nothing is known but its name.
+    writeFileSync(onDisk('many/no-gfid'), '')
+    for (let i = 0; i < 300; i++) {
+      const loc = Loc.ofName(dir, `entry-${i}`, brick.graph.inodes.newInode())
+      await brick.ok('mknod', { loc, mode: 0o100644, rdev: 0, umask: 0, xdata: gfidReq() })
+    }
+    const fd = new Fd(dir, 0, 1)
+    await brick.ok('opendir', { loc: Loc.ofInode(dir), fd })
+    for (const fop of ['readdir', 'readdirp'] as const) {
+      const names: string[] = []
+      let off = 0n
+      for (let eof = false; !eof; ) {
+        const batch = await brick.ok(fop, { fd, size: 4096, off })
+        for (const dirent of batch.entries) {
+          names.push(dirent.name)
+          off = dirent.off
+          if (fop === 'readdir' || dirent.name.startsWith('.')) continue
+          if (dirent.name === 'no-gfid') assert.equal(dirent.inode, undefined)
+          else assert.equal(dirent.inode?.gfid, dirent.stat!.gfid)
+        }
+        eof = batch.eof
+        assert.ok(eof || batch.entries.length > 0)
+      }
+      assert.equal(names.length, 303, fop)
+      assert.equal(new Set(names).size, 303)
+    }
+    await brick.ok('fsyncdir', { fd, datasync: false })
+    fd.release()
+  })
+
+  test('locks: granted, refused, waited for; freed by a disconnect', async () => {
+    const fd = await brick.create('locked')
+    const loc = Loc.ofInode(fd.inode)
+    const [a, b] = [ownerOf('owner--a'), ownerOf('owner--b')]
+    await brick.ok('lk', { fd, cmd: F_SETLK, flock: flock(F_WRLCK, 0n, 10n) }, a)
+    await brick.fails(E.AGAIN, 'lk', { fd, cmd: F_SETLK, flock: flock(F_WRLCK, 5n, 1n) }, b)
+    const got = await brick.ok('lk', { fd, cmd: F_GETLK, flock: flock(F_WRLCK, 5n, 1n) }, b)
+    assert.deepEqual([got.flock.type, got.flock.start, got.flock.len], [F_WRLCK, 0n, 10n])
+    const waiting = brick.call('lk', { fd, cmd: F_SETLKW, flock: flock(F_WRLCK, 5n, 1n) }, b)
+    await sleep(50)
+    await brick.ok('lk', { fd, cmd: F_SETLK, flock: flock(F_UNLCK) }, a)
+    assert.equal((await waiting).errno, 0)
+    await brick.ok('lk', { fd, cmd: F_SETLK, flock: flock(F_UNLCK) }, b)
+
+    const volumeName = 'domain'
+    const range = { volume: volumeName, cmd: F_SETLK, flock: flock(F_WRLCK) }
+    await brick.ok('inodelk', { loc, ...range }, a)
+    await brick.fails(E.AGAIN, 'finodelk', { fd, ...range }, b)
+    const notice = await brick.upcall('inodelk-contention')
+    assert.equal(notice.gfid, fd.inode.gfid)
+    assert.equal(notice.domain, volumeName)
+    await brick.ok('inodelk', { loc, ...range, flock: flock(F_UNLCK) }, a)
+
+    const rootLoc = Loc.ofInode(brick.root)
+    const entry = { volume: volumeName, basename: 'locked', type: ENTRYLK_WRLCK }
+    await brick.ok('entrylk', { loc: rootLoc, ...entry, cmd: ENTRYLK_LOCK }, a)
+    const blocked = brick.call('entrylk', { loc: rootLoc, ...entry, cmd: ENTRYLK_LOCK }, b)
+    await sleep(50)
+    await brick.ok('entrylk', { loc: rootLoc, ...entry, cmd: ENTRYLK_UNLOCK }, a)
+    assert.equal((await blocked).errno, 0)
+    await brick.ok('entrylk', { loc: rootLoc, ...entry, cmd: ENTRYLK_UNLOCK }, b)
+    fd.release()
+  })
+
+  test('another client makes a change: the brick tells', async () => {
+    const fd = await brick.create('shared')
+    await brick.ok('lookup', { loc: Loc.ofName(brick.root, 'shared', fd.inode) })
+    const other = await Brick.connect('one', 1)
+    const loc = Loc.ofGfid(other.graph.inodes, fd.inode.gfid)
+    brick.events.length = 0
+    await other.ok('truncate', { loc, offset: 5 })
+    const upcall = await brick.upcall('cache-invalidation')
+    assert.equal(upcall.gfid, fd.inode.gfid)
+    assert.equal(upcall.flags, 0x18)
+    other.graph.stop()
+    fd.release()
+  })
+
+  test('fops that bricks cannot answer are refused here', async () => {
+    const loc = Loc.ofName(brick.root, 'x', brick.graph.inodes.newInode())
+    await brick.fails(E.OPNOTSUPP, 'namelink', { loc })
+    await brick.fails(E.OPNOTSUPP, 'setactivelk', { loc, locks: [] })
+    const fd = await brick.create('long-name')
+    const name = 'n'.repeat(10_000)
+    await brick.fails(E.INVAL, 'unlink', { loc: Loc.ofName(brick.root, name, fd.inode), flags: 0 })
+    const creds = { ...ROOT_CREDS, lkOwner: Buffer.alloc(200) }
+    await brick.fails(E.TOOBIG, 'fstat', { fd }, creds)
+    await brick.ok('fstat', { fd }, { ...ROOT_CREDS, groups: Array(200).fill(7) })
+    await brick.fails(E.INVAL, 'stat', { loc: Loc.ofGfid(brick.graph.inodes, NULL_GFID) })
+    fd.release()
+  })
+
+  test('a brick that dies and returns: calls fail at once, open files go on', async () => {
+    const fd = await brick.create('kept')
+    assert.equal((await brick.write(fd, 'before')).errno, 0)
+    const gone = await brick.create('gone')
+    const locked = await brick.create('lock-lost')
+    const dir = new Fd(brick.root, 0, 1)
+    await brick.ok('opendir', { loc: Loc.ofInode(brick.root), fd: dir })
+    const owner = ownerOf('owner--c')
+    await brick.ok('lk', { fd: locked, cmd: F_SETLK, flock: flock(F_WRLCK) }, owner)
+    const blocked = brick.call(
+      'lk',
+      { fd: locked, cmd: F_SETLKW, flock: flock(F_WRLCK) },
+      ownerOf('owner--d'),
+    )
+    brick.events.length = 0
+    await volume.killBrick(0)
+    assert.equal((await blocked).errno, E.NOTCONN)
+    await brick.event('child-down')
+    await brick.fails(E.NOTCONN, 'fstat', { fd })
+    await run(['rm', onDisk('gone')])
+    await run(['bash', '-c', `rm -f ${volume.bricks[0]}/.glusterfs/*/*/${gfidPath(gone)}`])
+
+    await volume.startBricks()
+    const begin = performanceNow()
+    await brick.event('child-up', 8000)
+    assert.ok(performanceNow() - begin < 5000, 'back within 5 seconds')
+    assert.deepEqual(
+      brick.events.map(({ type }) => type),
+      [],
+    )
+    assert.equal((await brick.write(fd, ' after', 6)).errno, 0)
+    assert.equal(await brick.read(fd), 'before after')
+    await brick.ok('flush', { fd })
+    await brick.ok('readdir', { fd: dir, size: 4096, off: 0n })
+    // Its file is gone: what needs the open file says so.
+    await brick.fails(E.BADFD, 'fstat', { fd: gone })
+    for (const one of [fd, gone, locked, dir]) one.release()
+  })
+
+  test('statedump', () => {
+    const pairs = new Map<string, unknown>()
+    brick.client.dump?.({
+      section: (name) => assert.equal(name, 'xlator.protocol.client.one-client-0.priv'),
+      pair: (key, value) => pairs.set(key, value),
+    })
+    assert.equal(pairs.get('connected'), 1)
+    assert.equal(pairs.get('fds'), 0)
+    assert.ok(Number(pairs.get('total_bytes_read')) > 0)
+  })
+
+  test('stop: disconnected, and nothing is tried again', async () => {
+    const other = await Brick.connect('one', 2)
+    other.events.length = 0
+    other.graph.stop()
+    assert.deepEqual(other.events, [{ type: 'child-down' }])
+    await other.fails(E.NOTCONN, 'statfs', { loc: Loc.ofInode(other.root) })
+    await sleep(500)
+    assert.equal(other.events.length, 1)
+  })
+})
+
+function gfidPath(fd: Fd): string {
+  const hex = Buffer.from(fd.inode.gfid, 'latin1').toString('hex')
+  return `${hex.slice(0, 8)}-*`
+}
+
+function performanceNow(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n)
+}
