@@ -1,5 +1,6 @@
 /** A log file: appended to without blocking the event loop, bounded, reopened on request. */
 import { closeSync, constants, openSync, write, writeSync } from 'node:fs'
+import { clock } from '../core/clock.ts'
 import type { LogTarget } from './log.ts'
 
 /** Text waiting for a slow disk, beyond which lines are dropped (and counted), bytes. */
@@ -12,8 +13,7 @@ const systemWrite: Write = (fd, data, done) => write(fd, data, (error) => done(e
 
 /**
  * Writes go to libuv's pool one at a time, so a log on a dead file system costs one pool thread
- * and never the loop. `close` and `flushSync` write what is left synchronously, unless a write is
- * stuck: then the rest is given up.
+ * and never the loop.
  */
 export class LogFile implements LogTarget {
   readonly path: string | undefined
@@ -23,7 +23,9 @@ export class LogFile implements LogTarget {
   #pendingLength = 0
   #dropped = 0
   #writing = false
+  #scheduled = false
   #replaced: number[] = []
+  #drained: (() => void) | undefined
 
   /** Opens `path`; `undefined` is standard error. Throws the system error. */
   constructor(path: string | undefined, systemCall: Write = systemWrite) {
@@ -44,7 +46,13 @@ export class LogFile implements LogTarget {
     }
     this.#pending.push(bytes)
     this.#pendingLength += bytes.length
-    if (!this.#writing) this.#writeNext()
+    if (this.#writing || this.#scheduled) return
+    // Not at once: what a dying process logs is still there for `flushSync`.
+    this.#scheduled = true
+    queueMicrotask(() => {
+      this.#scheduled = false
+      if (!this.#writing) this.#writeNext()
+    })
   }
 
   /** Opens the file by its name again (after logrotate moved it). Throws the system error. */
@@ -61,7 +69,19 @@ export class LogFile implements LogTarget {
     return this.#writing || this.#pendingLength > 0
   }
 
-  /** For the end of the process: what is waiting is written now. */
+  /** Resolves when everything is written, or after `waitMs`. */
+  drain(waitMs: number): Promise<void> {
+    if (!this.busy) return Promise.resolve()
+    return new Promise((resolve) => {
+      const timer = clock.after(waitMs, resolve)
+      this.#drained = () => {
+        timer.clear()
+        resolve()
+      }
+    })
+  }
+
+  /** For a process that dies on the spot: what is waiting is written before this returns. */
   flushSync(): void {
     const text = this.#take()
     try {
@@ -79,6 +99,7 @@ export class LogFile implements LogTarget {
       this.#writing = false
       for (const fd of this.#replaced.splice(0)) closeSync(fd)
       if (this.#pendingLength > 0) this.#writeNext()
+      else this.#drained?.()
     })
   }
 
