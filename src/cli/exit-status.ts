@@ -25,7 +25,10 @@ const statuses: Readonly<Record<ErrorCode, number>> = {
 
 /** 1..255 for any error. */
 export function exitStatus(error: unknown): number {
-  return error instanceof GlusterError ? statuses[error.code] : 1
+  if (!(error instanceof GlusterError)) return 1
+  // What glusterd answered is the status, as in stock: ENOENT, or ENOTSUP for a newer volume.
+  if (error.code === 'VOLUME_UNKNOWN') return (error.errno ?? E.NOENT) & 0xff
+  return statuses[error.code]
 }
 
 /** The line for standard error. */

@@ -13,7 +13,7 @@ export const DEFAULT_VOLFILE = '/etc/glusterfs/glusterfs.vol'
 
 export function helpText(): string {
   const text = makeCommand()
-    .configureHelp({ showGlobalOptions: false, styleUsage: (usage) => usage })
+    .configureHelp({ helpWidth: 80, minWidthToWrap: 20 })
     .helpInformation()
     .replace(/^ +mount-point.*\n/m, '')
   const second = '  or:  glusterfs [OPTION...] --volfile=VOLFILE [MOUNT-POINT]'

@@ -74,7 +74,7 @@ export function makeCommand(): Command {
   for (const [name, spec] of Object.entries(table)) {
     const short = spec.short === undefined ? '' : `-${spec.short}, `
     const argument = spec.argument === undefined ? '' : ` <${spec.argument}>`
-    const option = new Option(`${short}--${name}${argument}`, spec.help)
+    const option = new Option(`${short}--${name}${argument}`, helpOf(spec))
     option.attributeName = () => name
     // commander would read --no-daemon as the negation of --daemon.
     option.negate = false
@@ -88,6 +88,13 @@ export function makeCommand(): Command {
     command.addOption(option)
   }
   return command
+}
+
+function helpOf(spec: CliOption): string {
+  if (spec.refuse !== undefined && spec.refuseUnless === undefined) {
+    return `${spec.help} (not supported)`
+  }
+  return spec.noEffect === undefined ? spec.help : `${spec.help} (no effect)`
 }
 
 function commanderText(error: CommanderError): string {
@@ -145,7 +152,7 @@ function endsWithArgument(word: string): boolean {
 }
 
 function longName(given: string): string {
-  if (table[given] !== undefined) return given
+  if (Object.hasOwn(table, given)) return given
   const found = new Map<string, string>()
   for (const [name, spec] of Object.entries(table)) {
     if (spec.alias === given) return name
