@@ -32,6 +32,7 @@ import { O_APPEND, O_DIRECT, O_DSYNC, O_TRUNC } from '../../../src/core/open-fla
 import { defineOptions } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
+import { unpinned } from '../buffers.ts'
 import { FOREVER, type Lie, type NewLie, Pending, type Sync, type Writer } from './pending.ts'
 
 export const options = defineOptions({
@@ -82,8 +83,6 @@ export const options = defineOptions({
 const FLUSHES_BEHIND_MAX = 256
 /** How long data waits to grow when trickling-writes is off. */
 const HOLD_BACK_MS = 1000
-/** A small write that pins a buffer this many times its size is copied out of it. */
-const PIN_RATIO_MAX = 4
 
 export class WriteBehind extends Xlator<typeof options> implements Writer {
   readonly #pending = new Map<Gfid, Pending>()
@@ -511,17 +510,6 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
 function acknowledged(size: number): Rep<'writev'> {
   const none = new Iatt()
   return { errno: 0, size, prestat: none, poststat: none }
-}
-
-/** Kept data must not pin the large buffer it arrived in. */
-function unpinned(data: Buffer[]): Buffer[] {
-  let pinned = 0
-  let size = 0
-  for (const buffer of data) {
-    pinned += buffer.buffer.byteLength
-    size += buffer.length
-  }
-  return pinned > PIN_RATIO_MAX * size + Buffer.poolSize ? [Buffer.concat(data, size)] : data
 }
 
 export default defineXlator({
