@@ -208,6 +208,13 @@ export class Volume {
     return new Volume(name, bricks)
   }
 
+  /** Adds one more brick; the volume is not rebalanced. */
+  async addBrick(): Promise<void> {
+    const brick = space(`bricks/${this.name}-${this.bricks.length}`)
+    await gluster('volume', 'add-brick', this.name, `node01:${brick}`, 'force')
+    this.bricks.push(brick)
+  }
+
   async set(key: string, value: string): Promise<void> {
     await gluster('volume', 'set', this.name, key, value)
   }
