@@ -5,8 +5,8 @@
  */
 import { createHash } from 'node:crypto'
 import { clock } from '../../../src/core/clock.ts'
+import type { Peer } from '../../lib/peer.ts'
 import * as sys from '../../lib/syscalls.ts'
-import type { Peer } from './peer.ts'
 
 export type Value = string | number | boolean | null | Value[] | { [key: string]: Value }
 export type Results = Record<string, Record<string, Value>>

@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import * as sys from '../../lib/syscalls.ts'
+import * as sys from './syscalls.ts'
 
 type Answer = number | string | { [key: string]: number | string }
 type Words = (number | string | boolean | { bytes: string } | { fd: number })[]
@@ -34,12 +34,26 @@ export class Peer {
     })
   }
 
+  /** The call's result when it is a number, such as an fd; throws when it failed. */
+  async must(name: string, ...args: Words): Promise<number> {
+    return sys.must(Number(await this.call(name, ...args)), `${name} ${JSON.stringify(args)}`)
+  }
+
+  /** A file's content, or the errno of its open or read. */
+  async content(path: string): Promise<Answer> {
+    return this.call('contentOf', path)
+  }
+
   async open(path: string, flags: number, mode = 0o644): Promise<number> {
     return sys.must(Number(await this.call('open', path, flags, mode)), `peer opens ${path}`)
   }
 
+  /** Kills the process; one that is stuck in the kernel is left to the end of the sandbox. */
   end(): void {
     this.child.kill('SIGKILL')
+    this.child.stdin?.destroy()
+    this.child.stdout?.destroy()
+    this.child.unref()
   }
 }
 
@@ -51,6 +65,52 @@ const own: Record<string, (...args: never[]) => Answer> = {
   peek: (map: number, at: number, size: number) => mappings[map]!.peek(at, size).latin1Slice(),
   poke: (map: number, at: number, text: string) => {
     mappings[map]!.poke(at, Buffer.from(text, 'latin1'))
+    return 0
+  },
+  contentOf: (path: string) => {
+    const fd = sys.open(path, sys.O.O_RDONLY)
+    if (fd < 0) return fd
+    const data = sys.pread(fd, 1 << 20, 0)
+    sys.close(fd)
+    return typeof data === 'number' ? data : data.latin1Slice()
+  },
+  /** Opens, writes from the start, closes: what close-to-open is about. */
+  writeFile: (path: string, text: string, flags: number) => {
+    const fd = sys.open(path, sys.O.O_CREAT | sys.O.O_WRONLY | flags)
+    if (fd < 0) return fd
+    const count = sys.write(fd, Buffer.from(text, 'latin1'))
+    const closed = sys.close(fd)
+    return count < 0 ? count : closed
+  },
+  /** Single bytes at every second place: through the mapping, or by pwrite. */
+  pokeEverySecond: (map: number, from: number, to: number) => {
+    for (let at = from; at < to; at += 2) mappings[map]!.poke(at, Buffer.from('m'))
+    return 0
+  },
+  writeEverySecond: (fd: number, from: number, to: number) => {
+    for (let at = from; at < to; at += 2) {
+      const count = sys.pwrite(fd, Buffer.from('w'), at)
+      if (count !== 1) return count
+    }
+    return 0
+  },
+  append: (fd: number, text: string, count: number) => {
+    for (let i = 0; i < count; i++) {
+      const line = `${text} ${String(i).padStart(6, '0')}\n`
+      const written = sys.write(fd, Buffer.from(line, 'latin1'))
+      if (written !== line.length) return written
+    }
+    return 0
+  },
+  /** Takes a lock and lets it go by closing, so often; the first failure comes back. */
+  lockAndClose: (path: string, kind: string, times: number) => {
+    for (let i = 0; i < times; i++) {
+      const fd = sys.open(path, sys.O.O_RDWR)
+      const nowait = sys.LOCK.EX | sys.LOCK.NB
+      const result = kind === 'flock' ? sys.flock(fd, nowait) : sys.setlk(fd, 'write', 0, 0)
+      if (result < 0) return result
+      sys.close(fd)
+    }
     return 0
   },
   msync: (map: number) => mappings[map]!.sync(),
