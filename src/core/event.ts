@@ -1,3 +1,4 @@
+import type { Client } from './client.ts'
 import type { Dict } from './dict.ts'
 import type { Errno } from './errno.ts'
 import type { Flock } from './fop.ts'
@@ -19,7 +20,11 @@ export type UpEvent =
   | { type: 'invalidate-inode'; inode: Inode }
 
 /** Events from the mount towards the bricks. */
-export type DownEvent = { type: 'parent-up' } | { type: 'parent-down' }
+export type DownEvent =
+  | { type: 'parent-up' }
+  | { type: 'parent-down' }
+  /** On a brick: the last connection of a client is gone; its locks and registrations end. */
+  | { type: 'client-disconnected'; client: Client }
 
 export type Event = UpEvent | DownEvent
 
@@ -65,5 +70,12 @@ export const UP_EXPLICIT_LOOKUP = 0x1000
 export const UP_INVAL_ATTR = 0x2000
 
 export function isDownEvent(event: Event): event is DownEvent {
-  return event.type === 'parent-up' || event.type === 'parent-down'
+  switch (event.type) {
+    case 'parent-up':
+    case 'parent-down':
+    case 'client-disconnected':
+      return true
+    default:
+      return false
+  }
 }

@@ -1,4 +1,5 @@
 import { assert } from './assert.ts'
+import type { Client } from './client.ts'
 import { clock } from './clock.ts'
 import type { FopError, FopName, FopTable, MaybePromise, Rep, Req } from './fop.ts'
 import type { Xlator } from './xlator.ts'
@@ -17,6 +18,8 @@ export interface Creds {
   readonly timeFlags: number
   readonly timeSec: number
   readonly timeNsec: number
+  /** On a brick: whose fop it is. Absent on clients and for the brick's own housekeeping. */
+  readonly client?: Client
 }
 
 export const NO_LK_OWNER = Buffer.alloc(0)
