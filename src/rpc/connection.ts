@@ -287,6 +287,7 @@ export class Connection {
     }
     this.#stats.bytesWritten += w.position - start + payloadSize
     if (payload !== undefined) this.#out.push(w.take(), ...payload)
+    else if (this.#transport.separateRecords) this.#out.push(w.take())
     return true
   }
 

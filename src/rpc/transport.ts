@@ -111,6 +111,14 @@ export class Transport {
     this.#socket = this.#open()
   }
 
+  /**
+   * Every record must leave in a write of its own. A stock server reads one RPC record per event;
+   * others that came in the same TLS record then wait inside OpenSSL, where no event tells of them.
+   */
+  get separateRecords(): boolean {
+    return this.#settings.tls !== undefined
+  }
+
   /** Bytes the kernel has not taken yet. */
   get queuedBytes(): number {
     return this.#socket.writableLength
@@ -136,8 +144,8 @@ export class Transport {
     if (drain === undefined || this.#closed || !this.#connected) return
     const buffers = drain()
     const socket = this.#socket
-    if (buffers.length === 1) {
-      socket.write(buffers[0]!)
+    if (buffers.length === 1 || this.separateRecords) {
+      for (const buffer of buffers) socket.write(buffer)
       return
     }
     socket.cork()
@@ -200,7 +208,10 @@ export class Transport {
       // Certificates name machines as the administrator likes; the chain is what counts.
       checkServerIdentity: () => undefined,
     }
-    return connectTls(options)
+    const socket = connectTls(options)
+    // Without it, writes that wait for each other are not joined.
+    Object.assign(socket, { _writev: null })
+    return socket
   }
 
   #ready(socket: Socket): void {

@@ -47,6 +47,8 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
   #lastEvent: UpEvent['type'] | undefined
   #reconnects = 0
   #volumeId: string | undefined
+  /** Why the brick does not let us in; told once. */
+  #refusal: string | undefined
 
   constructor(init: XlatorInit<ClientOptions>) {
     super(init)
@@ -229,6 +231,7 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
 
   up(connection: Connection, childUp: boolean): void {
     this.#connection = connection
+    this.#refusal = undefined
     if (childUp) this.#announce({ type: 'child-up' })
   }
 
@@ -237,7 +240,8 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
   }
 
   refused(reason: string, errno: Errno): void {
-    this.notifyParents({ type: 'auth-failed', reason, errno })
+    if (reason !== this.#refusal) this.notifyParents({ type: 'auth-failed', reason, errno })
+    this.#refusal = reason
     // Translators above need not wait for it.
     this.#announce({ type: 'child-down' })
   }
