@@ -64,6 +64,8 @@ function longFunctions(path: string): string[] {
     if (match === null || !/\{$/.test(line) || /^ *(if|for|while|switch|return)\b/.test(line))
       continue
     if (/^ *(describe|suite)\(/.test(line)) continue
+    // A function that returns a table of functions is a table.
+    if (/^ *return \{$/.test(lines[index + 1] ?? '') || /\): Ops \{$/.test(line)) continue
     const indent = match[1]!
     const end = lines.findIndex((at, i) => i > index && at.startsWith(`${indent}}`))
     const length = end - index + 1
