@@ -171,7 +171,7 @@ describe('the table', () => {
     assert.equal(values['gid-timeout'], 300)
     assert.equal(values['lru-limit'], 65536)
     assert.equal(values['direct-io-mode'], 'auto')
-    assert.equal(values['auto-invalidation'], false)
+    assert.equal(values['auto-invalidation'], undefined)
     assert.equal(values['fopen-keep-cache'], undefined)
     assert.equal(values['read-only'], false)
     assert.equal(values['volfile-server-port'], 24007)

@@ -1,0 +1,185 @@
+/** The volfile of the mount and the graph built from it: fetched, watched, replaced in place. */
+import { readFileSync } from 'node:fs'
+import { registry } from '../../xlators/registry.ts'
+import { GlusterError } from '../core/errors.ts'
+import type { CallPool } from '../core/frame.ts'
+import type { InodeTable } from '../core/inode.ts'
+import type { ProcessContext, XlatorDefinition } from '../core/xlator.ts'
+import { buildGraph, type Graph, withAutoload } from '../graph/build.ts'
+import { reconfigureGraph, sameTopology } from '../graph/reconfigure.ts'
+import {
+  formatVolfile,
+  parseVolfile,
+  type Volfile,
+  type VolumeDefinition,
+} from '../graph/volfile.ts'
+import { logFor } from '../observe/log.ts'
+import { ManagementConnection } from '../rpc/volfile-server.ts'
+import { type ClientSetup, volumeName } from './client-setup.ts'
+
+/** Put on top of every client's graph. */
+const AUTOLOAD = [{ name: 'meta-autoload', type: 'meta' }]
+
+const log = () => logFor('glusterfs')
+
+/** The definition behind a volfile type. */
+export async function loadXlator(type: string): Promise<XlatorDefinition | undefined> {
+  const loader = Object.hasOwn(registry, type) ? registry[type] : undefined
+  return (await loader?.())?.default
+}
+
+export class VolumeGraph {
+  readonly #setup: ClientSetup
+  readonly #connection: ManagementConnection | undefined
+  #text = ''
+  #graph: Graph | undefined
+  /** Volfiles are applied one after the other. */
+  #applying: Promise<void> = Promise.resolve()
+
+  constructor(setup: ClientSetup, onStatedump: () => void) {
+    this.#setup = setup
+    const { origin } = setup
+    if (origin.kind === 'file') return
+    this.#connection = new ManagementConnection({
+      servers: origin.servers.map((server) =>
+        origin.transport === 'unix'
+          ? { transport: 'unix', path: server }
+          : { transport: 'tcp', host: server, port: origin.port },
+      ),
+      volfileId: origin.volfileId,
+      addressFamily: origin.family,
+      onStatedump,
+      onVolfile: (text, source) => this.#changed(text, source),
+    })
+  }
+
+  get graph(): Graph | undefined {
+    return this.#graph
+  }
+
+  /** Gets the volfile and builds the graph of it. Throws GlusterError. */
+  async load(process: ProcessContext, pool: CallPool, inodes: InodeTable): Promise<Graph> {
+    const { overrides } = this.#setup
+    const { text, source } = await this.#fetch()
+    const volfile = this.#parse(text, source)
+    this.#graph = await buildGraph({
+      volfile,
+      load: loadXlator,
+      id: 0,
+      volfileId: volumeName(this.#setup),
+      pool,
+      inodes,
+      process,
+      overrides,
+      autoload: AUTOLOAD,
+    })
+    this.#text = text
+    logVolumes(this.#graph.volumes)
+    return this.#graph
+  }
+
+  /** Asks the server for the volfile again. */
+  refetch(): void {
+    this.#connection?.refetch()
+  }
+
+  close(): void {
+    this.#connection?.close()
+    this.#graph?.stop()
+    this.#graph = undefined
+  }
+
+  async #fetch(): Promise<{ text: string; source: string }> {
+    const { origin } = this.#setup
+    if (origin.kind === 'server') return this.#connection!.start()
+    try {
+      return { text: readFileSync(origin.path, 'latin1'), source: origin.path }
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      throw new GlusterError('VOLFILE_INVALID', `cannot read the volfile ${origin.path}: ${code}`)
+    }
+  }
+
+  #parse(text: string, source: string): Volfile {
+    const { origin, values } = this.#setup
+    const volfile = parseVolfile(text, source, { allowCommands: origin.kind === 'file' })
+    for (const volume of volfile.volumes) {
+      if (volume.type === 'mount/fuse') {
+        throw new GlusterError(
+          'VOLFILE_INVALID',
+          `${source}:${volume.line}: volume '${volume.name}': mount/fuse cannot be in a volfile`,
+        )
+      }
+    }
+    const name = values['volume-name']
+    // Stock looks for the name only when it is written with a slash.
+    return name?.startsWith('/') ? topAt(volfile, name.slice(1)) : volfile
+  }
+
+  #changed(text: string, source: string): void {
+    this.#applying = this.#applying.then(() => this.#apply(text, source))
+  }
+
+  /** Never rejects: whatever is wrong with the new volfile, the old graph goes on. */
+  async #apply(text: string, source: string): Promise<void> {
+    const graph = this.#graph
+    if (graph === undefined) return
+    if (text === this.#text) {
+      log().info('No change in volfile, continuing')
+      return
+    }
+    try {
+      const input = {
+        volfile: this.#parse(text, source),
+        load: loadXlator,
+        overrides: this.#setup.overrides,
+        autoload: AUTOLOAD,
+      }
+      if (!sameTopology(graph.volumes, withAutoload(input))) {
+        log().warn(
+          'the volume has changed its shape (bricks or translators added or removed): ' +
+            'this mount goes on as it was; mount again to follow the change',
+        )
+        return
+      }
+      const changed = await reconfigureGraph(graph, input)
+      this.#text = text
+      log().info(`volfile changed: ${changed} translators reconfigured`)
+    } catch (error) {
+      const detail = error instanceof GlusterError ? {} : { err: error }
+      const why = error instanceof Error ? error.message : String(error)
+      log().error(detail, `the new volfile is refused, the old graph goes on: ${why}`)
+    }
+  }
+}
+
+/** The volfile as if volume `name` were its last one: that volume and all below it. */
+function topAt(volfile: Volfile, name: string): Volfile {
+  const byName = new Map(volfile.volumes.map((volume) => [volume.name, volume]))
+  if (!byName.has(name)) {
+    throw new GlusterError('BAD_VALUE', `--volume-name: ${volfile.source} has no volume '${name}'`)
+  }
+  const needed = new Set<string>()
+  const queue = [name]
+  for (const at of queue) {
+    if (needed.has(at)) continue
+    needed.add(at)
+    queue.push(...byName.get(at)!.subvolumes)
+  }
+  return { ...volfile, volumes: volfile.volumes.filter((volume) => needed.has(volume.name)) }
+}
+
+const SECRET_OPTIONS = new Set(['username', 'password'])
+
+/** The graph as it runs, for the log; what lets a client in is not shown. */
+function logVolumes(volumes: readonly VolumeDefinition[]): void {
+  const shown = volumes.map((volume) => {
+    const options = new Map(volume.options)
+    for (const key of options.keys()) if (SECRET_OPTIONS.has(key)) options.set(key, '***')
+    return { ...volume, options }
+  })
+  log().info('Final graph:')
+  for (const [index, line] of formatVolfile(shown).split('\n').entries()) {
+    log().info(`${String(index + 1).padStart(3)}: ${line}`)
+  }
+}
