@@ -94,6 +94,14 @@ const own: Record<string, (...args: never[]) => Answer> = {
     }
     return 0
   },
+  createAll: (dir: string, ...names: string[]) => {
+    for (const name of names) {
+      const fd = sys.open(`${dir}/${name}`, sys.O.O_CREAT | sys.O.O_EXCL | sys.O.O_WRONLY)
+      if (fd < 0) return fd
+      sys.close(fd)
+    }
+    return names.length
+  },
   append: (fd: number, text: string, count: number) => {
     for (let i = 0; i < count; i++) {
       const line = `${text} ${String(i).padStart(6, '0')}\n`
