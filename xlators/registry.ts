@@ -4,6 +4,7 @@ import type { XlatorDefinition } from '../src/core/xlator.ts'
 type Loader = () => Promise<{ default: XlatorDefinition }>
 
 export const registry: Readonly<Record<string, Loader>> = {
+  'cluster/disperse': () => import('./cluster/disperse/index.ts'),
   'cluster/distribute': () => import('./cluster/distribute/index.ts'),
   'debug/io-stats': () => import('./debug/io-stats/index.ts'),
   'features/utime': () => import('./features/utime/index.ts'),

@@ -1,7 +1,7 @@
 /**
  * Makes the WebAssembly of the codec: one function per output chunk, straight-line v128 XORs inside
- * a loop over the stripes of a block. Bytes as in the WebAssembly core specification, binary format,
- * with the SIMD instructions (prefix 0xfd).
+ * a loop over the stripes of a block. Bytes as in the binary format of the WebAssembly core
+ * specification, with the SIMD instructions (prefix 0xfd).
  *
  * A lane is 16 bytes of each of the 8 planes of a chunk, 128 symbols; 4 lanes make a chunk.
  */

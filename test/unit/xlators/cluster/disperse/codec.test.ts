@@ -140,7 +140,7 @@ function applyStep(content: Buffer, step: Step['do']): Buffer {
   }
 }
 
-test('field: inverse and the powers of the vectors', () => {
+void test('field: inverse and the powers of the vectors', () => {
   const { field, encode, decode } = vectorJson<{
     field: { pow2: number[] }
     encode: Record<string, number[][]>
@@ -163,7 +163,7 @@ test('field: inverse and the powers of the vectors', () => {
   }
 })
 
-test('xor programs multiply', () => {
+void test('xor programs multiply', () => {
   let total = 0
   for (let constant = 1; constant < 256; constant++) {
     const { steps, outputs } = xorProgram(constant)
@@ -182,7 +182,7 @@ test('xor programs multiply', () => {
 })
 
 for (const config of CONFIGS) {
-  test(`${config}: fresh files of the vectors`, () => {
+  void test(`${config}: fresh files of the vectors`, () => {
     const codec = new Codec(geometryOf(config))
     const { files } = vectorJson<{ files: (Content & { seed: number })[] }>(`${config}/plain.json`)
     for (const file of files) {
@@ -190,7 +190,7 @@ for (const config of CONFIGS) {
     }
   })
 
-  test(`${config}: sequence of the vectors`, () => {
+  void test(`${config}: sequence of the vectors`, () => {
     const codec = new Codec(geometryOf(config))
     let content: Buffer = Buffer.alloc(0)
     const { steps } = vectorJson<{ steps: Step[] }>(`${config}/seq.json`)
@@ -200,7 +200,7 @@ for (const config of CONFIGS) {
     })
   })
 
-  test(`${config}: decode from every choice of K bricks`, () => {
+  void test(`${config}: decode from every choice of K bricks`, () => {
     const codec = new Codec(geometryOf(config))
     const { brickCount, dataCount, stripeSize } = codec.geometry
     const data = randomBytes(stripeSize * 3)
@@ -223,7 +223,7 @@ for (const config of CONFIGS) {
   })
 }
 
-test('every K+R: both implementations agree, also on parts of a range', () => {
+void test('every K+R: both implementations agree, also on parts of a range', () => {
   for (let dataCount = 2; dataCount <= 16; dataCount++) {
     for (let redundancy = 1; redundancy < dataCount; redundancy++) {
       const codec = new Codec(new Geometry(dataCount, redundancy))
@@ -251,7 +251,7 @@ test('every K+R: both implementations agree, also on parts of a range', () => {
   }
 })
 
-test('requests longer than a block keep their order, in any pieces', () => {
+void test('requests longer than a block keep their order, in any pieces', () => {
   for (const config of ['2+1', '3+2', '16+4']) {
     const codec = new Codec(geometryOf(config))
     const { geometry } = codec
@@ -290,7 +290,7 @@ function unslice(chunk: Uint8Array): Uint8Array {
  * The package's code is systematic over the same field: its codeword is q(0), q(1) … of the
  * polynomial q through its data. Ours evaluates q at 1, 2 … (brick + 1), and q(0) is D_{K-1}.
  */
-test('an independent package agrees in every configuration', () => {
+void test('an independent package agrees in every configuration', () => {
   const require = createRequire(import.meta.url)
   const entry = require.resolve('@subspace/reed-solomon-erasure.wasm')
   const { ReedSolomonErasure } = require('@subspace/reed-solomon-erasure.wasm') as {

@@ -1,0 +1,85 @@
+/** cluster/disperse over simulated bricks, with a small mount on top. */
+import assert from 'node:assert/strict'
+import type { Event } from '../../src/core/event.ts'
+import { CallPool } from '../../src/core/frame.ts'
+import { InodeTable } from '../../src/core/inode.ts'
+import { defineOptions } from '../../src/core/options.ts'
+import { defineXlator, Xlator } from '../../src/core/xlator.ts'
+import { buildGraph } from '../../src/graph/build.ts'
+import { parseVolfile } from '../../src/graph/volfile.ts'
+import disperseDefinition, { type Disperse } from '../../xlators/cluster/disperse/index.ts'
+import { MiniMount } from './mini-mount.ts'
+import { Bench, testProcess } from './scripted.ts'
+import simBrick, { type SimBrick } from './sim-brick.ts'
+import type { SimStore } from './sim-store.ts'
+
+const noOptions = defineOptions({})
+
+class Above extends Xlator<typeof noOptions> {
+  readonly events: Event[] = []
+  override notify(event: Event, from: Xlator | undefined): void {
+    if (from === undefined) super.notify(event, from)
+    else this.events.push(event)
+  }
+}
+
+const above = defineXlator({ type: 'test/above', class: Above, options: noOptions, children: 1 })
+
+export interface DisperseGraph {
+  bench: Bench
+  mount: MiniMount
+  disperse: Disperse
+  bricks: SimBrick[]
+}
+
+/** `stores`: bricks that another client of the same volume already made. */
+export async function disperseGraph(
+  dataCount: number,
+  redundancy: number,
+  given: Record<string, string> = {},
+  stores?: readonly SimStore[],
+  client = 'client-0',
+): Promise<DisperseGraph> {
+  const names = Array.from({ length: dataCount + redundancy }, (_, index) => `brick-${index}`)
+  const options = Object.entries({ redundancy: String(redundancy), ...given })
+  const text = [
+    ...names.map((name) => `volume ${name}\ntype protocol/client\noption x y\nend-volume`),
+    'volume xl\ntype cluster/disperse',
+    ...options.map(([key, value]) => `option ${key} ${value}`),
+    `subvolumes ${names.join(' ')}\nend-volume`,
+    'volume top\ntype test/above\nsubvolumes xl\nend-volume\n',
+  ].join('\n')
+  const known = new Map([
+    ['protocol/client', simBrick],
+    ['cluster/disperse', disperseDefinition],
+    ['test/above', above],
+  ])
+  const graph = await buildGraph({
+    volfile: parseVolfile(text, 'test'),
+    load: async (type) => known.get(type),
+    id: 0,
+    volfileId: 'vol',
+    pool: new CallPool(),
+    inodes: new InodeTable(),
+    process: testProcess,
+  })
+  const bricks = names.map((name) => graph.find(name) as unknown as SimBrick)
+  bricks.forEach((brick, index) => {
+    brick.client = client
+    if (stores !== undefined) brick.store = stores[index]!
+  })
+  graph.start()
+  const bench = new Bench(graph, disperseDefinition)
+  const disperse = graph.find('xl') as unknown as Disperse
+  assert.ok(disperse.isUp)
+  return { bench, mount: new MiniMount(bench), disperse, bricks }
+}
+
+/** Ends all eager locks as if their time were over. */
+export async function letGo({ disperse }: DisperseGraph): Promise<void> {
+  disperse.releaseLocks()
+  for (let i = 0; disperse.lockCount > 0; i++) {
+    assert.ok(i < 1000, 'locks are not released')
+    await new Promise<void>((resolve) => setImmediate(resolve))
+  }
+}

@@ -1,0 +1,195 @@
+/** Fops on attributes and xattrs. */
+import type { Dict } from '../../../src/core/dict.ts'
+import { E } from '../../../src/core/errno.ts'
+import type { Fd } from '../../../src/core/fd.ts'
+import type { FopName, Rep, Req } from '../../../src/core/fop.ts'
+import type { Frame } from '../../../src/core/frame.ts'
+import { type Iatt, isReg } from '../../../src/core/iatt.ts'
+import type { Inode } from '../../../src/core/inode.ts'
+import type { Disperse } from './index.ts'
+import { begin, type Intent, type Transaction } from './transaction.ts'
+import { withoutOwn, XATTR_PREFIX } from './xattrs.ts'
+
+const readsAll = (inode: Inode, fd?: Fd): Intent => ({ inode, fd, shared: true, query: true })
+
+const readsOne = (inode: Inode, fd?: Fd): Intent => ({
+  inode,
+  fd,
+  shared: true,
+  oneBrick: true,
+  query: true,
+})
+
+const changes = (inode: Inode, fd?: Fd): Intent => ({
+  inode,
+  fd,
+  query: true,
+  updateMetadata: true,
+})
+
+/** Runs `fop` on all bricks under the lock; `finish` sees a success before it is returned. */
+async function onAll<K extends FopName>(
+  ec: Disperse,
+  frame: Frame,
+  intent: Intent,
+  fop: K,
+  req: Req<K>,
+  finish?: (tx: Transaction, rep: Rep<K>) => void,
+): Promise<Rep<K>> {
+  const tx = await begin(ec, frame, intent)
+  if (tx.errno !== 0) return tx as Rep<K>
+  try {
+    const { rep } = await tx.send(fop, {
+      spread: 'all',
+      xdata: req.xdata,
+      req: (_brick, xdata) => ({ ...req, xdata }),
+    })
+    if (rep.errno === 0) {
+      if (intent.updateMetadata === true) tx.changed()
+      finish?.(tx, rep)
+    }
+    return rep
+  } finally {
+    tx.end()
+  }
+}
+
+/** Runs `fop` on one brick under the lock. */
+async function onOne<K extends FopName>(
+  ec: Disperse,
+  frame: Frame,
+  intent: Intent,
+  fop: K,
+  req: Req<K>,
+): Promise<Rep<K>> {
+  const tx = await begin(ec, frame, intent)
+  if (tx.errno !== 0) return tx as Rep<K>
+  try {
+    const { rep } = await tx.send(fop, {
+      spread: 'one',
+      minimum: 1,
+      xdata: req.xdata,
+      req: (_brick, xdata) => ({ ...req, xdata }),
+    })
+    return rep
+  } finally {
+    tx.end()
+  }
+}
+
+/** The size users see, into the attributes of the locked file. */
+function setSize(tx: Transaction, ...stats: Iatt[]): void {
+  for (const stat of stats) if (isReg(stat)) stat.size = tx.session.size
+}
+
+export function stat(ec: Disperse, frame: Frame, req: Req<'stat'>): Promise<Rep<'stat'>> {
+  return onAll(ec, frame, readsAll(req.loc.inode), 'stat', req, (tx, rep) => {
+    if (rep.errno === 0) setSize(tx, rep.stat)
+  })
+}
+
+export function fstat(ec: Disperse, frame: Frame, req: Req<'fstat'>): Promise<Rep<'fstat'>> {
+  return onAll(ec, frame, readsAll(req.fd.inode, req.fd), 'fstat', req, (tx, rep) => {
+    if (rep.errno === 0) setSize(tx, rep.stat)
+  })
+}
+
+export function setattr(ec: Disperse, frame: Frame, req: Req<'setattr'>): Promise<Rep<'setattr'>> {
+  return onAll(ec, frame, changes(req.loc.inode), 'setattr', req, (tx, rep) => {
+    if (rep.errno === 0) setSize(tx, rep.prestat, rep.poststat)
+  })
+}
+
+export function fsetattr(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'fsetattr'>,
+): Promise<Rep<'fsetattr'>> {
+  return onAll(ec, frame, changes(req.fd.inode, req.fd), 'fsetattr', req, (tx, rep) => {
+    if (rep.errno === 0) setSize(tx, rep.prestat, rep.poststat)
+  })
+}
+
+export const access = (ec: Disperse, frame: Frame, req: Req<'access'>): Promise<Rep<'access'>> =>
+  onOne(ec, frame, readsOne(req.loc.inode), 'access', req)
+
+export const readlink = (
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'readlink'>,
+): Promise<Rep<'readlink'>> => onOne(ec, frame, readsOne(req.loc.inode), 'readlink', req)
+
+const isOwn = (name: string) => name.startsWith(XATTR_PREFIX)
+
+const namesOwn = (dict: Dict): boolean => [...dict.entries.keys()].some(isOwn)
+
+export function setxattr(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'setxattr'>,
+): Rep<'setxattr'> | Promise<Rep<'setxattr'>> {
+  if (namesOwn(req.dict)) return { errno: E.PERM }
+  return onAll(ec, frame, changes(req.loc.inode), 'setxattr', req)
+}
+
+export function fsetxattr(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'fsetxattr'>,
+): Rep<'fsetxattr'> | Promise<Rep<'fsetxattr'>> {
+  if (namesOwn(req.dict)) return { errno: E.PERM }
+  return onAll(ec, frame, changes(req.fd.inode, req.fd), 'fsetxattr', req)
+}
+
+export function removexattr(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'removexattr'>,
+): Rep<'removexattr'> | Promise<Rep<'removexattr'>> {
+  if (isOwn(req.name)) return { errno: E.PERM }
+  return onAll(ec, frame, changes(req.loc.inode), 'removexattr', req)
+}
+
+export function fremovexattr(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'fremovexattr'>,
+): Rep<'fremovexattr'> | Promise<Rep<'fremovexattr'>> {
+  if (isOwn(req.name)) return { errno: E.PERM }
+  return onAll(ec, frame, changes(req.fd.inode, req.fd), 'fremovexattr', req)
+}
+
+export const xattrop = (ec: Disperse, frame: Frame, req: Req<'xattrop'>): Promise<Rep<'xattrop'>> =>
+  onAll(ec, frame, { inode: req.loc.inode, updateMetadata: true }, 'xattrop', req)
+
+export const fxattrop = (
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'fxattrop'>,
+): Promise<Rep<'fxattrop'>> =>
+  onAll(ec, frame, { inode: req.fd.inode, fd: req.fd, updateMetadata: true }, 'fxattrop', req)
+
+/** Takes our own xattrs out of a reply. */
+function hideOwn<K extends 'getxattr' | 'fgetxattr'>(rep: Rep<K>): Rep<K> {
+  const reply = rep as Rep<'getxattr'>
+  return reply.errno === 0 ? ({ ...reply, dict: withoutOwn(reply.dict) } as Rep<K>) : rep
+}
+
+export async function getxattr(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'getxattr'>,
+): Promise<Rep<'getxattr'>> {
+  if (req.name !== undefined && isOwn(req.name)) return { errno: E.NODATA }
+  return hideOwn<'getxattr'>(await onOne(ec, frame, readsOne(req.loc.inode), 'getxattr', req))
+}
+
+export async function fgetxattr(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'fgetxattr'>,
+): Promise<Rep<'fgetxattr'>> {
+  if (req.name !== undefined && isOwn(req.name)) return { errno: E.NODATA }
+  const intent = readsOne(req.fd.inode, req.fd)
+  return hideOwn<'fgetxattr'>(await onOne(ec, frame, intent, 'fgetxattr', req))
+}

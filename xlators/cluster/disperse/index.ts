@@ -1,0 +1,404 @@
+/**
+ * cluster/disperse: a file is cut in stripes of K chunks and every brick keeps one combination of
+ * them, so that any K of N bricks hold it all (ec.c). Bricks are locked for every change and every
+ * read; counters in xattrs (trusted.ec.*) tell which bricks missed a change.
+ *
+ * As stock 10.3 on the bricks, except: a hole is clipped at the end of the file; a change that
+ * found no quorum keeps the file marked for self-heal; fds are not opened again on bricks that were
+ * away (protocol/client reaches them through anonymous fds).
+ */
+import { assert } from '../../../src/core/assert.ts'
+import { FdContext } from '../../../src/core/context.ts'
+import { E, type Errno, errnoName } from '../../../src/core/errno.ts'
+import { GlusterError } from '../../../src/core/errors.ts'
+import { type Event, UP_INVAL_ATTR } from '../../../src/core/event.ts'
+import type { Fd } from '../../../src/core/fd.ts'
+import type { Fop } from '../../../src/core/fop.ts'
+import type { Frame } from '../../../src/core/frame.ts'
+import type { Gfid } from '../../../src/core/gfid.ts'
+import { S_IFDIR } from '../../../src/core/iatt.ts'
+import { type Inode, inodePath } from '../../../src/core/inode.ts'
+import type { OptionValues } from '../../../src/core/options.ts'
+import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
+import { leafOfDirOffset, leavesBelow, leavesOfGraph } from '../../../src/graph/dir-offset.ts'
+import type { DumpSink } from '../../../src/observe/dump.ts'
+import * as attributes from './attributes.ts'
+import {
+  CHUNK_SIZE,
+  createCodec,
+  DATA_COUNT_MAX,
+  type FragmentCodec,
+  Geometry,
+} from './codec/index.ts'
+import * as entry from './entry.ts'
+import { HealQueue } from './heal-queue.ts'
+import { InodeLock } from './inode-lock.ts'
+import { lookup } from './lookup.ts'
+import { bit, count, has } from './mask.ts'
+import * as open from './open.ts'
+import { options } from './options.ts'
+import * as read from './read.ts'
+import { firstOfGfid } from './read-policy.ts'
+import * as resize from './resize.ts'
+import type { Session } from './session.ts'
+import { newStripeStats } from './stripe-cache.ts'
+import { type Intent, isHealFrame } from './transaction.ts'
+import { UpState } from './up-state.ts'
+import * as userLocks from './user-locks.ts'
+import { virtualXattr } from './virtual-xattrs.ts'
+import { writev } from './write.ts'
+
+interface FdState {
+  /** Bricks it was opened on. */
+  opened: number
+  /** A post-op failed: what was written may not be there. Reported by flush and fsync. */
+  lost: boolean
+}
+
+export class Disperse extends Xlator<typeof options> {
+  readonly heals = new HealQueue(this)
+  readonly stripeStats = newStripeStats()
+  readonly #locks = new Map<Gfid, InodeLock>()
+  readonly #fds = new FdContext<FdState>(this.self)
+  // Made in `init`, when the bricks are known.
+  #parts: { geometry: Geometry; codec: FragmentCodec; state: UpState } | undefined
+  #readMask = ~0
+  #roundRobin = 0
+
+  override init(): void {
+    const volume = `volume '${this.name}' (${this.type})`
+    const { redundancy } = this.options
+    if (redundancy === undefined) {
+      throw new GlusterError('VOLFILE_INVALID', `${volume}: option 'redundancy' is missing`)
+    }
+    const brickCount = this.children.length
+    const dataCount = brickCount - redundancy
+    if (redundancy >= dataCount || dataCount > DATA_COUNT_MAX) {
+      throw new GlusterError(
+        'VOLFILE_INVALID',
+        `${volume}: ${brickCount} bricks with redundancy ${redundancy}: needs 1 <= redundancy < ` +
+          `data bricks <= ${DATA_COUNT_MAX}`,
+      )
+    }
+    const geometry = new Geometry(dataCount, redundancy)
+    this.#parts = {
+      geometry,
+      codec: createCodec(geometry),
+      state: new UpState(brickCount, dataCount, (event) => this.notifyParents(event)),
+    }
+    this.#readMask = this.#parseReadMask(this.options)
+    this.#checkQuorum(this.options)
+  }
+
+  override fini(): void {
+    this.#parts?.state.stop()
+    this.releaseLocks()
+  }
+
+  override reconfigure(changed: OptionValues<typeof options>): void {
+    if (changed.redundancy !== this.options.redundancy) {
+      throw new GlusterError('VOLFILE_INVALID', `${this.name}: redundancy cannot be changed`)
+    }
+    this.#readMask = this.#parseReadMask(changed)
+    this.#checkQuorum(changed)
+    super.reconfigure(changed)
+  }
+
+  lookup: Fop<'lookup'> = (frame, req) => lookup(this, frame, req)
+  stat: Fop<'stat'> = (frame, req) => attributes.stat(this, frame, req)
+  readlink: Fop<'readlink'> = (frame, req) => attributes.readlink(this, frame, req)
+  mknod: Fop<'mknod'> = (frame, req) => entry.mknod(this, frame, req)
+  mkdir: Fop<'mkdir'> = (frame, req) => entry.mkdir(this, frame, req)
+  unlink: Fop<'unlink'> = (frame, req) => entry.unlink(this, frame, req)
+  rmdir: Fop<'rmdir'> = (frame, req) => entry.rmdir(this, frame, req)
+  symlink: Fop<'symlink'> = (frame, req) => entry.symlink(this, frame, req)
+  rename: Fop<'rename'> = (frame, req) => entry.rename(this, frame, req)
+  link: Fop<'link'> = (frame, req) => entry.link(this, frame, req)
+  truncate: Fop<'truncate'> = (frame, req) => resize.truncate(this, frame, req)
+  open: Fop<'open'> = (frame, req) => open.open(this, frame, req)
+  readv: Fop<'readv'> = (frame, req) => read.readv(this, frame, req)
+  writev: Fop<'writev'> = (frame, req) => writev(this, frame, req)
+  statfs: Fop<'statfs'> = (frame, req) => open.statfs(this, frame, req)
+  flush: Fop<'flush'> = (frame, req) => open.flush(this, frame, req)
+  fsync: Fop<'fsync'> = (frame, req) => open.fsync(this, frame, req)
+  setxattr: Fop<'setxattr'> = (frame, req) => attributes.setxattr(this, frame, req)
+  getxattr: Fop<'getxattr'> = (frame, req) =>
+    virtualXattr(this, frame, req) ?? attributes.getxattr(this, frame, req)
+  removexattr: Fop<'removexattr'> = (frame, req) => attributes.removexattr(this, frame, req)
+  opendir: Fop<'opendir'> = (frame, req) => open.opendir(this, frame, req)
+  fsyncdir: Fop<'fsyncdir'> = (frame, req) => open.fsyncdir(this, frame, req)
+  access: Fop<'access'> = (frame, req) => attributes.access(this, frame, req)
+  create: Fop<'create'> = (frame, req) => entry.create(this, frame, req)
+  ftruncate: Fop<'ftruncate'> = (frame, req) => resize.ftruncate(this, frame, req)
+  fstat: Fop<'fstat'> = (frame, req) => attributes.fstat(this, frame, req)
+  lk: Fop<'lk'> = (frame, req) => userLocks.lk(this, frame, req)
+  readdir: Fop<'readdir'> = (frame, req) => open.readdir(this, frame, req)
+  inodelk: Fop<'inodelk'> = (frame, req) => userLocks.inodelk(this, frame, req)
+  finodelk: Fop<'finodelk'> = (frame, req) => userLocks.finodelk(this, frame, req)
+  entrylk: Fop<'entrylk'> = (frame, req) => userLocks.entrylk(this, frame, req)
+  fentrylk: Fop<'fentrylk'> = (frame, req) => userLocks.fentrylk(this, frame, req)
+  xattrop: Fop<'xattrop'> = (frame, req) => attributes.xattrop(this, frame, req)
+  fxattrop: Fop<'fxattrop'> = (frame, req) => attributes.fxattrop(this, frame, req)
+  fgetxattr: Fop<'fgetxattr'> = (frame, req) => attributes.fgetxattr(this, frame, req)
+  fsetxattr: Fop<'fsetxattr'> = (frame, req) => attributes.fsetxattr(this, frame, req)
+  setattr: Fop<'setattr'> = (frame, req) => attributes.setattr(this, frame, req)
+  fsetattr: Fop<'fsetattr'> = (frame, req) => attributes.fsetattr(this, frame, req)
+  readdirp: Fop<'readdirp'> = (frame, req) => open.readdirp(this, frame, req)
+  fremovexattr: Fop<'fremovexattr'> = (frame, req) => attributes.fremovexattr(this, frame, req)
+  fallocate: Fop<'fallocate'> = (frame, req) => resize.fallocate(this, frame, req)
+  discard: Fop<'discard'> = (frame, req) => resize.discard(this, frame, req)
+  ipc: Fop<'ipc'> = (frame, req) => open.ipc(this, frame, req)
+  seek: Fop<'seek'> = (frame, req) => read.seek(this, frame, req)
+  // What one brick would do with these makes no sense for a fragment.
+  zerofill: Fop<'zerofill'> = () => ({ errno: E.OPNOTSUPP })
+  rchecksum: Fop<'rchecksum'> = () => ({ errno: E.OPNOTSUPP })
+  lease: Fop<'lease'> = () => ({ errno: E.OPNOTSUPP })
+  getactivelk: Fop<'getactivelk'> = () => ({ errno: E.OPNOTSUPP })
+  setactivelk: Fop<'setactivelk'> = () => ({ errno: E.OPNOTSUPP })
+  put: Fop<'put'> = () => ({ errno: E.OPNOTSUPP })
+  icreate: Fop<'icreate'> = () => ({ errno: E.OPNOTSUPP })
+  namelink: Fop<'namelink'> = () => ({ errno: E.OPNOTSUPP })
+  copy_file_range: Fop<'copy_file_range'> = () => ({ errno: E.OPNOTSUPP })
+
+  override notify(event: Event, from: Xlator | undefined): void {
+    switch (event.type) {
+      case 'parent-up':
+        this.#state.start()
+        break
+      case 'parent-down':
+        this.#state.stop()
+        this.releaseLocks()
+        break
+      case 'child-up':
+      case 'child-down': {
+        const brick = this.children.indexOf(from!)
+        assert(brick >= 0, 'event from a translator that is no brick')
+        if (event.type === 'child-down') this.#brickLost(brick)
+        this.#state.brick(brick, event.type === 'child-up')
+        return
+      }
+      case 'upcall':
+        if (event.upcall.type === 'inodelk-contention' && event.upcall.domain === this.name) {
+          this.#locks.get(event.upcall.gfid)?.contended()
+          return
+        }
+        if (event.upcall.type === 'cache-invalidation') {
+          // Sizes in it are those of a fragment.
+          const upcall = { ...event.upcall, flags: event.upcall.flags | UP_INVAL_ATTR }
+          super.notify({ type: 'upcall', upcall }, from)
+          return
+        }
+        break
+      default:
+        break
+    }
+    super.notify(event, from)
+  }
+
+  override dump(sink: DumpSink): void {
+    const { up } = this
+    sink.section(`${this.type}.${this.name}`)
+    sink.pair('up', Number(this.isUp))
+    sink.pair('nodes', this.geometry.brickCount)
+    sink.pair('redundancy', this.geometry.redundancy)
+    sink.pair('fragment_size', CHUNK_SIZE)
+    sink.pair('stripe_size', this.geometry.stripeSize)
+    sink.pair('childs_up', count(up))
+    sink.pair('childs_up_mask', this.maskText(up))
+    sink.pair('background-heals', this.options['background-heals'])
+    sink.pair('heal-wait-qlength', this.options['heal-wait-qlength'])
+    sink.pair('self-heal-window-size', this.options['self-heal-window-size'])
+    sink.pair('healers', this.heals.running)
+    sink.pair('heal-waiters', this.heals.waiting)
+    sink.pair('read-policy', this.options['read-policy'])
+    sink.pair('parallel-writes', Number(this.options['parallel-writes']))
+    sink.pair('quorum-count', this.options['quorum-count'])
+    sink.section(`${this.type}.${this.name}.stats.stripe_cache`)
+    for (const [key, value] of Object.entries(this.stripeStats)) sink.pair(key, value)
+    sink.pair('heals-attempted', this.heals.attempted)
+    sink.pair('heals-completed', this.heals.completed)
+  }
+
+  /** This translator where a plain Xlator is asked for. */
+  get self(): Xlator {
+    return this as unknown as Xlator
+  }
+
+  get geometry(): Geometry {
+    return this.#initialised.geometry
+  }
+
+  get codec(): FragmentCodec {
+    return this.#initialised.codec
+  }
+
+  /** Mask of connected bricks. */
+  get up(): number {
+    return this.#state.up
+  }
+
+  /** Enough bricks are connected. */
+  get isUp(): boolean {
+    return this.#state.isUp
+  }
+
+  /** Bricks that data may be read from. */
+  get readMask(): number {
+    return this.#readMask
+  }
+
+  /** Binary digits, brick 0 rightmost. */
+  maskText(mask: number): string {
+    return mask.toString(2).padStart(this.geometry.brickCount, '0')
+  }
+
+  /** An inode for the log. */
+  describe(inode: Inode): string {
+    return inodePath(inode)
+  }
+
+  lockOf(inode: Inode): InodeLock {
+    let lock = this.#locks.get(inode.gfid)
+    if (lock === undefined) {
+      lock = new InodeLock(this, inode)
+      this.#locks.set(inode.gfid, lock)
+    }
+    return lock
+  }
+
+  dropLock(lock: InodeLock): void {
+    if (this.#locks.get(lock.gfid) === lock) this.#locks.delete(lock.gfid)
+  }
+
+  /** Lets every lock go that no fop uses, the others when their fops are done. */
+  releaseLocks(): void {
+    for (const lock of this.#locks.values()) lock.contended()
+  }
+
+  /** Locks held or waited for; for tests and dumps. */
+  get lockCount(): number {
+    return this.#locks.size
+  }
+
+  sessionOf(gfid: Gfid): Session | undefined {
+    return this.#locks.get(gfid)?.session
+  }
+
+  /** Whether a lock without users is kept for later ones. */
+  keepsLock(session: Session): boolean {
+    return this.options[session.isRegular ? 'eager-lock' : 'other-eager-lock']
+  }
+
+  eagerMs(session: Session): number {
+    const key = session.isRegular ? 'eager-lock-timeout' : 'other-eager-lock-timeout'
+    return this.options[key] * 1000
+  }
+
+  firstBrick(gfid: Gfid): number {
+    const { brickCount } = this.geometry
+    if (this.options['read-policy'] === 'gfid-hash') return firstOfGfid(gfid, brickCount)
+    this.#roundRobin = (this.#roundRobin + 1) % brickCount
+    return this.#roundRobin
+  }
+
+  /** Bricks a change must be sent to, and succeed on. */
+  updateQuorum(frame: Frame): number {
+    return isHealFrame(frame) ? 0 : this.options['quorum-count']
+  }
+
+  /** A fop found that a connected brick differs from the others. */
+  reportDamage(frame: Frame, inode: Inode, intent: Intent): void {
+    if (isHealFrame(frame)) return
+    const looked = intent.updateData !== true && intent.updateMetadata !== true
+    this.heals.known(inode, looked && inode.type === S_IFDIR)
+  }
+
+  /** Counters could not be stored: what was written since the last flush may be lost. */
+  lostUpdate(inode: Inode, errno: Errno): void {
+    if (errno !== E.NOENT && errno !== E.STALE) {
+      this.log.error({ inode: this.describe(inode), errno: errnoName(errno) }, 'post-op failed')
+    }
+    for (const fd of inode.fds) {
+      const state = this.#fds.get(fd)
+      if (state !== undefined) state.lost = true
+    }
+  }
+
+  fdOpened(fd: Fd, bricks = this.up): void {
+    this.#fds.set(fd, { opened: bricks, lost: false })
+  }
+
+  /** Bricks the fd was opened on; all for one of somebody else's making. */
+  openedOn(fd: Fd): number {
+    return this.#fds.get(fd)?.opened ?? this.up
+  }
+
+  isLost(fd: Fd): boolean {
+    return this.#fds.get(fd)?.lost ?? false
+  }
+
+  /** The brick that made a directory offset, `undefined` when it is none of ours. */
+  childOfOffset(offset: bigint): Xlator | undefined {
+    const leaves = leavesOfGraph(this.graph)
+    const leaf = leaves[leafOfDirOffset(offset, leaves.length)]
+    if (leaf === undefined) return undefined
+    return this.children.find((child) => leavesBelow(child).includes(leaf))
+  }
+
+  get #initialised(): { geometry: Geometry; codec: FragmentCodec; state: UpState } {
+    assert(this.#parts !== undefined, 'disperse used before init')
+    return this.#parts
+  }
+
+  get #state(): UpState {
+    return this.#initialised.state
+  }
+
+  /** The brick has forgotten our locks with the connection. */
+  #brickLost(brick: number): void {
+    for (const lock of this.#locks.values()) lock.session?.exclude(bit(brick))
+  }
+
+  #parseReadMask(given: OptionValues<typeof options>): number {
+    const text = given['ec-read-mask']
+    if (text === undefined || text === '') return ~0
+    let mask = 0
+    for (const part of text.split(':')) {
+      const brick = /^\d+$/.test(part) ? Number(part) : -1
+      if (brick < 0 || brick >= this.children.length || has(mask, brick)) {
+        throw new GlusterError(
+          'OPTION_INVALID',
+          `volume '${this.name}': option ec-read-mask ${text}: '${part}' is not one of the ` +
+            `bricks 0 to ${this.children.length - 1}, each once`,
+        )
+      }
+      mask |= bit(brick)
+    }
+    if (count(mask) < this.geometry.dataCount) {
+      throw new GlusterError(
+        'OPTION_INVALID',
+        `volume '${this.name}': option ec-read-mask ${text}: must name at least ` +
+          `${this.geometry.dataCount} bricks`,
+      )
+    }
+    return mask
+  }
+
+  #checkQuorum(given: OptionValues<typeof options>): void {
+    const quorum = given['quorum-count']
+    const { dataCount, brickCount } = this.geometry
+    if (quorum === 0 || (quorum >= dataCount && quorum <= brickCount)) return
+    throw new GlusterError(
+      'OPTION_INVALID',
+      `volume '${this.name}': option quorum-count ${quorum}: must be 0 or ${dataCount} to ` +
+        `${brickCount}`,
+    )
+  }
+}
+
+export default defineXlator({
+  type: 'cluster/disperse',
+  class: Disperse,
+  options,
+  children: { min: 3, max: 31 },
+})

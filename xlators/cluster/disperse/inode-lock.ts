@@ -1,0 +1,207 @@
+/**
+ * The lock of one inode, shared by all fops of this client (ec_lock_t). Fops that exclude each
+ * other queue here; the lock on the bricks is taken for the first and kept a while after the last
+ * (eager lock), unless another client wants it.
+ */
+import { clock, type Timer } from '../../../src/core/clock.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
+import { F_SETLK, F_SETLKW, F_UNLCK, F_WRLCK, type Flock } from '../../../src/core/fop.ts'
+import { type Frame, NO_LK_OWNER, ROOT_CREDS } from '../../../src/core/frame.ts'
+import type { Gfid } from '../../../src/core/gfid.ts'
+import type { Inode } from '../../../src/core/inode.ts'
+import { Loc } from '../../../src/core/loc.ts'
+import type { Disperse } from './index.ts'
+import { type BrickLock, lockBricks, unlockBricks } from './locks.ts'
+import { Session } from './session.ts'
+
+/** How a fop uses the inode, for deciding which fops may run beside it. */
+export interface Use {
+  /** User bytes [start, end), stripe boundaries; all of it: 0 and Infinity. */
+  readonly start: number
+  readonly end: number
+  /** Does not change it. */
+  readonly shared: boolean
+  /** Goes to one brick only: whatever it reads was true on some brick at some time. */
+  readonly oneBrick: boolean
+}
+
+interface Waiter {
+  readonly use: Use
+  readonly run: () => void
+}
+
+type Status = { errno: 0 } | { errno: Errno }
+
+let lastOwner = 0n
+
+/** A lock owner no other lock of this process has or had. */
+export function newLockOwner(): Buffer {
+  lastOwner++
+  const owner = Buffer.alloc(8)
+  owner.writeBigUInt64LE(lastOwner)
+  return owner
+}
+
+export class InodeLock {
+  readonly #ec: Disperse
+  readonly inode: Inode
+  readonly gfid: Gfid
+  readonly #owner = newLockOwner()
+  readonly #running = new Set<Use>()
+  readonly #waiting: Waiter[] = []
+  #session: Session | undefined
+  #acquiring: Promise<Status> | undefined
+  /** Another client asked while the lock was still being taken. */
+  #contended = false
+  #releasing = false
+  #idle: Timer | undefined
+
+  constructor(ec: Disperse, inode: Inode) {
+    this.#ec = ec
+    this.inode = inode
+    this.gfid = inode.gfid
+  }
+
+  /** The session, for a fop between `enter` and `leave`. */
+  get session(): Session | undefined {
+    return this.#session
+  }
+
+  get busy(): boolean {
+    return this.#running.size > 0 || this.#waiting.length > 0
+  }
+
+  /** Waits for this fop's turn and for the lock on the bricks. A success needs a `leave`. */
+  async enter(frame: Frame, use: Use): Promise<Status> {
+    this.#idle?.clear()
+    this.#idle = undefined
+    if (this.#mayStart(use, this.#waiting.length)) {
+      this.#running.add(use)
+    } else {
+      await new Promise<void>((run) => {
+        this.#waiting.push({ use, run })
+      })
+    }
+    if (this.#session === undefined) {
+      this.#acquiring ??= this.#acquire(frame).finally(() => {
+        this.#acquiring = undefined
+      })
+      const status = await this.#acquiring
+      if (status.errno !== 0) {
+        this.leave(use)
+        return status
+      }
+    }
+    return { errno: 0 }
+  }
+
+  leave(use: Use): void {
+    this.#running.delete(use)
+    if (this.#session?.release !== true) this.#startWaiting()
+    if (this.#running.size > 0) return
+    const session = this.#session
+    if (session === undefined) {
+      if (!this.busy && this.#acquiring === undefined) this.#ec.dropLock(this)
+      return
+    }
+    if (!this.#ec.keepsLock(session)) session.release = true
+    if (session.release) this.releaseNow()
+    else this.#idle = clock.after(this.#ec.eagerMs(session), () => this.releaseNow())
+  }
+
+  /** Another client waits for the lock, or this one shuts down. */
+  contended(): void {
+    if (this.#session === undefined) {
+      this.#contended = this.#acquiring !== undefined
+      return
+    }
+    this.#session.release = true
+    if (this.#running.size === 0) this.releaseNow()
+  }
+
+  /** Settles the counters and unlocks, in the background; waiting fops then start anew. */
+  releaseNow(): void {
+    this.#idle?.clear()
+    this.#idle = undefined
+    const session = this.#session
+    if (session === undefined || this.#releasing) return
+    session.release = true
+    this.#releasing = true
+    void this.#ec.graph.pool.background(
+      this.#ec.self,
+      'disperse-unlock',
+      ROOT_CREDS,
+      async (frame) => {
+        try {
+          const status = await session.finish(frame)
+          if (status.errno !== 0) this.#ec.lostUpdate(this.inode, status.errno)
+          await unlockBricks(this.#brickLock(frame), session.held)
+        } finally {
+          this.#session = undefined
+          this.#releasing = false
+          this.#startWaiting()
+          if (!this.busy) this.#ec.dropLock(this)
+        }
+      },
+    )
+  }
+
+  #startWaiting(): void {
+    for (let i = 0; i < this.#waiting.length; ) {
+      const { use, run } = this.#waiting[i]!
+      if (!this.#mayStart(use, i)) {
+        i++
+        continue
+      }
+      this.#waiting.splice(i, 1)
+      this.#running.add(use)
+      run()
+    }
+  }
+
+  /** No conflict with fops under way or with the first `ahead` waiting ones. */
+  #mayStart(use: Use, ahead: number): boolean {
+    if (this.#releasing || this.#session?.release === true) return false
+    for (const other of this.#running) if (this.#conflict(use, other)) return false
+    for (let i = 0; i < ahead; i++) {
+      if (this.#conflict(use, this.#waiting[i]!.use)) return false
+    }
+    return true
+  }
+
+  #conflict(a: Use, b: Use): boolean {
+    if (a.oneBrick || b.oneBrick || (a.shared && b.shared)) return false
+    if (!this.#ec.options['parallel-writes']) return true
+    return a.start < b.end && b.start < a.end
+  }
+
+  async #acquire(frame: Frame): Promise<Status> {
+    const ec = this.#ec
+    this.#contended = false
+    if (!ec.isUp) return { errno: E.NOTCONN }
+    const minimum = ec.geometry.dataCount
+    const result = await lockBricks(this.#brickLock(frame), ec.up, minimum, true)
+    if (result.errno !== 0) return result
+    const session = new Session(ec, this.inode, result.held)
+    // A brick that went down meanwhile has forgotten the lock.
+    session.exclude(~ec.up)
+    if (this.#contended) session.release = true
+    this.#session = session
+    return { errno: 0 }
+  }
+
+  #brickLock(frame: Frame): BrickLock {
+    const ec = this.#ec
+    const own = frame.with({ uid: 0, gid: 0, lkOwner: this.#owner })
+    const loc = Loc.ofInode(this.inode)
+    const send = (brick: number, cmd: number, type: number) => {
+      const flock: Flock = { type, whence: 0, start: 0n, len: 0n, pid: 0, lkOwner: NO_LK_OWNER }
+      return own.wind(ec.children[brick]!, 'inodelk', { loc, volume: ec.name, cmd, flock })
+    }
+    return {
+      try: (brick) => send(brick, F_SETLK, F_WRLCK),
+      wait: (brick) => send(brick, F_SETLKW, F_WRLCK),
+      unlock: (brick) => send(brick, F_SETLK, F_UNLCK),
+    }
+  }
+}

@@ -1,0 +1,140 @@
+/** lookup: asks every brick, without a lock; differences between bricks start heals. */
+import { Dict } from '../../../src/core/dict.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
+import type { Ok, Rep, Req } from '../../../src/core/fop.ts'
+import type { Frame } from '../../../src/core/frame.ts'
+import { isDir, isReg } from '../../../src/core/iatt.ts'
+import type { Loc } from '../../../src/core/loc.ts'
+import { type Answer, dispatch } from './dispatch.ts'
+import type { Disperse } from './index.ts'
+import { bit, bricksOf, count } from './mask.ts'
+import {
+  readSize,
+  readWords,
+  requestCounters,
+  withoutOwn,
+  XATTR_SIZE,
+  XATTR_VERSION,
+} from './xattrs.ts'
+
+/** What a brick's lookup said of size and version, taken out of its xdata. */
+interface Counters {
+  size: number | undefined
+  version: bigint
+}
+
+interface Found {
+  answer: Answer<'lookup'>
+  counters: (Counters | undefined)[]
+}
+
+async function lookupBricks(ec: Disperse, frame: Frame, req: Req<'lookup'>): Promise<Found> {
+  const xdata = requestCounters(req.xdata?.clone() ?? new Dict())
+  // Fragments are of no use to quick-read.
+  xdata.delete('glusterfs.content')
+  const counters: (Counters | undefined)[] = []
+  const answer = await dispatch(ec.children, ec.geometry.dataCount, frame, {
+    fop: 'lookup',
+    targets: ec.up,
+    spread: 'all',
+    first: 0,
+    minimum: 1,
+    strict: 'all',
+    req: () => ({ loc: req.loc, xdata }),
+    onReply: (brick, rep) => {
+      if (rep.errno !== 0 || rep.xdata === undefined) return rep
+      counters[brick] = {
+        size: readSize(rep.xdata.getBytes(XATTR_SIZE)),
+        version: readWords(rep.xdata.getBytes(XATTR_VERSION))[0],
+      }
+      const rest = withoutOwn(rep.xdata)
+      return { ...rep, xdata: rest.count === 0 ? undefined : rest }
+    },
+  })
+  return { answer, counters }
+}
+
+/**
+ * The size most of the bricks in `good` agree on, with equal numbers that of the higher version: a
+ * writer may be half way through, or a brick behind.
+ */
+function agreedSize(found: Found): number | undefined {
+  const votes = new Map<number, { count: number; version: bigint }>()
+  for (const brick of bricksOf(found.answer.good)) {
+    const counters = found.counters[brick]
+    if (counters?.size === undefined) continue
+    const vote = votes.get(counters.size) ?? { count: 0, version: 0n }
+    vote.count++
+    if (counters.version > vote.version) vote.version = counters.version
+    votes.set(counters.size, vote)
+  }
+  let best: { size: number; count: number; version: bigint } | undefined
+  for (const [size, vote] of votes) {
+    const more = vote.count - (best?.count ?? 0)
+    if (best === undefined || more > 0 || (more === 0 && vote.version > best.version)) {
+      best = { size, ...vote }
+    }
+  }
+  return best?.size
+}
+
+export async function lookup(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'lookup'>,
+): Promise<Rep<'lookup'>> {
+  if (!ec.isUp) return { errno: E.NOTCONN }
+  const found = await lookupBricks(ec, frame, req)
+  const { rep } = found.answer
+  healDifferences(ec, frame, req, found.answer)
+  if (rep.errno !== 0) return rep
+  if (isReg(rep.stat)) {
+    const session = ec.sessionOf(rep.stat.gfid)
+    const size = session?.known === true ? session.size : agreedSize(found)
+    // A file without the xattr is not one of ours, or about to be healed: its size is unknown.
+    rep.stat.size = size ?? 0
+  }
+  return rep
+}
+
+/** The size of a file a fop is about to report. */
+export async function lookupSize(
+  ec: Disperse,
+  frame: Frame,
+  loc: Loc,
+): Promise<{ errno: 0; size: number } | { errno: Errno }> {
+  const session = ec.sessionOf(loc.gfid)
+  if (session?.known === true) return { errno: 0, size: session.size }
+  const found = await lookupBricks(ec, frame, { loc })
+  const { rep } = found.answer
+  if (rep.errno !== 0) return rep
+  return { errno: 0, size: agreedSize(found) ?? 0 }
+}
+
+/** A name some bricks lack, or an object that differs, is healed in the background. */
+function healDifferences(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'lookup'>,
+  answer: Answer<'lookup'>,
+): void {
+  let present: Ok<'lookup'> | undefined
+  let found = 0
+  let missing = 0
+  answer.replies.forEach((reply, brick) => {
+    if (reply === undefined) return
+    if (reply.errno === 0) {
+      present = reply
+      found |= bit(brick)
+    } else if (reply.errno === E.NOENT) {
+      missing |= bit(brick)
+    }
+  })
+  if (present === undefined) return
+  const { parent, name } = req.loc
+  if (missing !== 0 && parent !== undefined && name !== undefined) {
+    ec.heals.name(frame, parent, name, present.stat)
+  } else if (count(found) > 1 && (ec.up & ~answer.good) !== 0) {
+    ec.heals.inode(frame, present.stat.gfid, present.stat, isDir(present.stat))
+  }
+}

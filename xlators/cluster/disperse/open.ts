@@ -1,0 +1,226 @@
+/** open, opendir, listing, flush and sync. */
+import { Dict } from '../../../src/core/dict.ts'
+import { E } from '../../../src/core/errno.ts'
+import type { DirEntry, Rep, Req } from '../../../src/core/fop.ts'
+import type { Frame } from '../../../src/core/frame.ts'
+import { isReg } from '../../../src/core/iatt.ts'
+import { dispatch } from './dispatch.ts'
+import type { Disperse } from './index.ts'
+import { ftruncate } from './resize.ts'
+import { begin } from './transaction.ts'
+import { readSize, withoutOwn, XATTR_SIZE } from './xattrs.ts'
+
+const O_TRUNC = 0o1000
+const O_APPEND = 0o2000
+
+export async function open(ec: Disperse, frame: Frame, req: Req<'open'>): Promise<Rep<'open'>> {
+  if (!ec.isUp) return { errno: E.NOTCONN }
+  const flags = req.flags & ~(O_APPEND | O_TRUNC)
+  const { rep } = await dispatch(ec.children, ec.geometry.dataCount, frame, {
+    fop: 'open',
+    targets: ec.up,
+    spread: 'all',
+    first: 0,
+    minimum: ec.geometry.dataCount,
+    strict: [],
+    req: () => ({ ...req, flags }),
+  })
+  if (rep.errno !== 0) return rep
+  ec.fdOpened(req.fd)
+  if ((req.flags & O_TRUNC) !== 0) {
+    const truncated = await ftruncate(ec, frame, { fd: req.fd, offset: 0 })
+    if (truncated.errno !== 0) return truncated
+  }
+  return rep
+}
+
+export async function opendir(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'opendir'>,
+): Promise<Rep<'opendir'>> {
+  const tx = await begin(ec, frame, { inode: req.loc.inode, shared: true, query: true })
+  if (tx.errno !== 0) return tx
+  try {
+    const answer = await tx.send('opendir', {
+      spread: 'all',
+      xdata: req.xdata,
+      req: (_brick, xdata) => ({ ...req, xdata }),
+    })
+    if (answer.rep.errno === 0) ec.fdOpened(req.fd, answer.good)
+    return answer.rep
+  } finally {
+    tx.end()
+  }
+}
+
+export const readdir = (ec: Disperse, frame: Frame, req: Req<'readdir'>): Promise<Rep<'readdir'>> =>
+  list(ec, frame, 'readdir', req)
+
+export async function readdirp(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'readdirp'>,
+): Promise<Rep<'readdirp'>> {
+  const xdata = (req.xdata?.clone() ?? new Dict()).setUint(XATTR_SIZE, 0)
+  const rep = await list(ec, frame, 'readdirp', { ...req, xdata })
+  if (rep.errno !== 0) return rep
+  for (const entry of rep.entries) fixEntry(ec, entry)
+  return rep
+}
+
+/** A brick's entry as users see it. A file whose size is not known is left for a lookup. */
+function fixEntry(ec: Disperse, entry: DirEntry): void {
+  const size = readSize(entry.xdata?.getBytes(XATTR_SIZE))
+  if (entry.xdata !== undefined) entry.xdata = withoutOwn(entry.xdata)
+  const { stat } = entry
+  if (stat === undefined || !isReg(stat)) return
+  if (size === undefined) {
+    entry.stat = undefined
+    entry.inode = undefined
+    return
+  }
+  const session = ec.sessionOf(stat.gfid)
+  stat.size = session?.known === true ? session.size : size
+  stat.blocks *= ec.geometry.dataCount
+}
+
+/** A listing starts on a brick of the read policy and goes on there: offsets are that brick's. */
+async function list<K extends 'readdir' | 'readdirp'>(
+  ec: Disperse,
+  frame: Frame,
+  fop: K,
+  req: Req<K>,
+): Promise<Rep<K>> {
+  if (!ec.isUp) return { errno: E.NOTCONN }
+  const opened = ec.openedOn(req.fd)
+  if (opened === 0) return { errno: E.BADFD }
+  if (req.off !== 0n) {
+    const child = ec.childOfOffset(req.off)
+    if (child === undefined) return { errno: E.INVAL }
+    return frame.tail(child, fop, req)
+  }
+  const tx = await begin(ec, frame, {
+    inode: req.fd.inode,
+    fd: req.fd,
+    shared: true,
+    oneBrick: true,
+    query: true,
+  })
+  if (tx.errno !== 0) return tx as Rep<K>
+  try {
+    const { rep } = await tx.send(fop, {
+      spread: 'one',
+      minimum: 1,
+      only: opened,
+      xdata: req.xdata,
+      req: (_brick, xdata) => ({ ...req, xdata }),
+    })
+    return rep
+  } finally {
+    tx.end()
+  }
+}
+
+export async function flush(ec: Disperse, frame: Frame, req: Req<'flush'>): Promise<Rep<'flush'>> {
+  if (ec.isLost(req.fd)) return { errno: E.BADF }
+  const tx = await begin(ec, frame, { inode: req.fd.inode, fd: req.fd })
+  if (tx.errno !== 0) return tx
+  try {
+    const settled = await tx.session.settle(frame)
+    if (settled.errno !== 0) return settled
+    const { rep } = await tx.send('flush', {
+      spread: 'all',
+      xdata: req.xdata,
+      req: (_brick, xdata) => ({ ...req, xdata }),
+    })
+    return rep
+  } finally {
+    tx.end()
+  }
+}
+
+export async function fsync(ec: Disperse, frame: Frame, req: Req<'fsync'>): Promise<Rep<'fsync'>> {
+  if (ec.isLost(req.fd)) return { errno: E.BADF }
+  const tx = await begin(ec, frame, { inode: req.fd.inode, fd: req.fd, query: true })
+  if (tx.errno !== 0) return tx
+  try {
+    const settled = await tx.session.settle(frame)
+    if (settled.errno !== 0) return settled
+    const { rep } = await tx.send('fsync', {
+      spread: 'all',
+      xdata: req.xdata,
+      req: (_brick, xdata) => ({ ...req, xdata }),
+    })
+    if (rep.errno === 0) {
+      rep.prestat.size = tx.session.size
+      rep.poststat.size = tx.session.size
+    }
+    return rep
+  } finally {
+    tx.end()
+  }
+}
+
+export async function fsyncdir(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'fsyncdir'>,
+): Promise<Rep<'fsyncdir'>> {
+  if (ec.isLost(req.fd)) return { errno: E.BADF }
+  const tx = await begin(ec, frame, { inode: req.fd.inode, fd: req.fd })
+  if (tx.errno !== 0) return tx
+  try {
+    const settled = await tx.session.settle(frame)
+    if (settled.errno !== 0) return settled
+    const { rep } = await tx.send('fsyncdir', {
+      spread: 'all',
+      xdata: req.xdata,
+      req: (_brick, xdata) => ({ ...req, xdata }),
+    })
+    return rep
+  } finally {
+    tx.end()
+  }
+}
+
+/** Capacity: the bricks' smallest, times K. */
+export async function statfs(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'statfs'>,
+): Promise<Rep<'statfs'>> {
+  if (!ec.isUp) return { errno: E.NOTCONN }
+  const { rep } = await dispatch(ec.children, ec.geometry.dataCount, frame, {
+    fop: 'statfs',
+    targets: ec.up,
+    spread: 'all',
+    first: 0,
+    minimum: ec.geometry.dataCount,
+    strict: [],
+    req: () => req,
+  })
+  if (rep.errno !== 0) return rep
+  if (rep.xdata?.getNumber('quota-deem-statfs') !== 1) {
+    const scale = ec.geometry.dataCount
+    rep.statfs.blocks *= scale
+    rep.statfs.bfree *= scale
+    rep.statfs.bavail *= scale
+  }
+  return rep
+}
+
+/** A message to the bricks' own translators. */
+export async function ipc(ec: Disperse, frame: Frame, req: Req<'ipc'>): Promise<Rep<'ipc'>> {
+  if (!ec.isUp) return { errno: E.NOTCONN }
+  const { rep } = await dispatch(ec.children, ec.geometry.dataCount, frame, {
+    fop: 'ipc',
+    targets: ec.up,
+    spread: 'all',
+    first: 0,
+    minimum: 1,
+    strict: [],
+    req: () => req,
+  })
+  return rep
+}

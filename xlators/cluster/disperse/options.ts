@@ -1,0 +1,131 @@
+/** Volume options of cluster/disperse; names, defaults and ranges of ec_options. */
+import { defineOptions } from '../../../src/core/options.ts'
+
+export const options = defineOptions({
+  redundancy: {
+    type: 'int',
+    min: 1,
+    max: 15,
+    description: 'How many bricks may be missing without losing data.',
+  },
+  'self-heal-daemon': {
+    type: 'bool',
+    default: 'on',
+    description: 'Whether the self-heal daemon repairs this volume.',
+    noEffect: 'concerns the self-heal daemon, not a mount',
+  },
+  'iam-self-heal-daemon': {
+    type: 'bool',
+    default: 'off',
+    description: 'Set in the volfile of the self-heal daemon.',
+    noEffect: 'this client is never the self-heal daemon',
+  },
+  'eager-lock': {
+    type: 'bool',
+    default: 'on',
+    description: 'Keep the lock of a regular file for a while after the last request.',
+  },
+  'other-eager-lock': {
+    type: 'bool',
+    default: 'on',
+    description: 'Keep the lock of directories and special files for a while.',
+  },
+  'eager-lock-timeout': {
+    type: 'int',
+    min: 1,
+    max: 60,
+    default: '1',
+    description: 'Seconds an unused lock of a regular file is kept.',
+  },
+  'other-eager-lock-timeout': {
+    type: 'int',
+    min: 1,
+    max: 60,
+    default: '1',
+    description: 'Seconds an unused lock of other files is kept.',
+  },
+  'background-heals': {
+    type: 'int',
+    min: 0,
+    max: 256,
+    default: '8',
+    description: 'Heals this mount runs at a time; 0 turns them off.',
+  },
+  'heal-wait-qlength': {
+    type: 'int',
+    min: 0,
+    max: 65536,
+    default: '128',
+    description: 'Heals that may wait for their turn.',
+  },
+  'self-heal-window-size': {
+    type: 'int',
+    min: 1,
+    max: 1024,
+    default: '32',
+    description: 'How much of a file is healed under one lock, in units of 128 KiB.',
+  },
+  'heal-timeout': {
+    type: 'int',
+    min: 60,
+    default: '600',
+    description: 'Seconds between the crawls of the self-heal daemon.',
+    noEffect: 'concerns the self-heal daemon, not a mount',
+  },
+  'read-policy': {
+    type: 'str',
+    values: ['round-robin', 'gfid-hash'],
+    default: 'gfid-hash',
+    description: 'Which bricks reads start from.',
+  },
+  'shd-max-threads': {
+    type: 'int',
+    min: 1,
+    max: 64,
+    default: '1',
+    description: 'Parallel heals of the self-heal daemon.',
+    noEffect: 'concerns the self-heal daemon, not a mount',
+  },
+  'shd-wait-qlength': {
+    type: 'int',
+    min: 1,
+    max: 655536,
+    default: '1024',
+    description: 'Length of the self-heal daemon’s queue.',
+    noEffect: 'concerns the self-heal daemon, not a mount',
+  },
+  'cpu-extensions': {
+    type: 'str',
+    values: ['none', 'auto', 'x64', 'sse', 'avx'],
+    default: 'auto',
+    description: 'Processor extensions of the erasure code.',
+    noEffect: 'the code runs as WebAssembly SIMD, which picks the instructions itself',
+  },
+  'optimistic-change-log': {
+    type: 'bool',
+    default: 'on',
+    description: 'Mark metadata and entry changes dirty only when a brick is missing.',
+  },
+  'parallel-writes': {
+    type: 'bool',
+    default: 'on',
+    description: 'Writes to separate ranges of a file run at the same time.',
+  },
+  'stripe-cache': {
+    type: 'int',
+    min: 0,
+    max: 10,
+    default: '4',
+    description: 'Decoded stripes kept per open file to save reads of unaligned writes.',
+  },
+  'quorum-count': {
+    type: 'int',
+    min: 0,
+    default: '0',
+    description: 'Bricks that must take a change; 0 = as many as hold the data.',
+  },
+  'ec-read-mask': {
+    type: 'str',
+    description: 'Indexes of the bricks reads may use, joined by colons.',
+  },
+})

@@ -1,0 +1,222 @@
+/** Fops that change the length or the holes of a file: truncate, fallocate, discard. */
+import { E, type Errno } from '../../../src/core/errno.ts'
+import type { Fd } from '../../../src/core/fd.ts'
+import { FALLOC_FL_KEEP_SIZE, type Rep, type Req } from '../../../src/core/fop.ts'
+import type { Frame } from '../../../src/core/frame.ts'
+import type { Iatt } from '../../../src/core/iatt.ts'
+import type { Inode } from '../../../src/core/inode.ts'
+import type { Disperse } from './index.ts'
+import { anonymousFd } from './read.ts'
+import { begin, type Intent, type Transaction } from './transaction.ts'
+import { zeroInStripe } from './write.ts'
+
+const changesData = (inode: Inode, fd: Fd | undefined, start: number, end: number): Intent => ({
+  inode,
+  fd,
+  start,
+  end,
+  query: true,
+  updateData: true,
+  updateMetadata: true,
+  cautious: true,
+})
+
+export async function truncate(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'truncate'>,
+): Promise<Rep<'truncate'>> {
+  const { inode } = req.loc
+  const start = ec.geometry.down(req.offset)
+  const tx = await begin(ec, frame, changesData(inode, undefined, start, Number.POSITIVE_INFINITY))
+  if (tx.errno !== 0) return tx
+  try {
+    const { rep } = await tx.send('truncate', {
+      spread: 'all',
+      xdata: req.xdata,
+      req: (_brick, xdata) => ({
+        loc: req.loc,
+        offset: ec.geometry.fragmentLength(req.offset),
+        xdata,
+      }),
+    })
+    return await resized(ec, frame, tx, anonymousFd(inode), req.offset, rep)
+  } finally {
+    tx.end()
+  }
+}
+
+export async function ftruncate(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'ftruncate'>,
+): Promise<Rep<'ftruncate'>> {
+  const { fd } = req
+  const start = ec.geometry.down(req.offset)
+  const tx = await begin(ec, frame, changesData(fd.inode, fd, start, Number.POSITIVE_INFINITY))
+  if (tx.errno !== 0) return tx
+  try {
+    const { rep } = await tx.send('ftruncate', {
+      spread: 'all',
+      xdata: req.xdata,
+      req: (_brick, xdata) => ({ fd, offset: ec.geometry.fragmentLength(req.offset), xdata }),
+    })
+    return await resized(ec, frame, tx, fd, req.offset, rep)
+  } finally {
+    tx.end()
+  }
+}
+
+/** The bricks' files have their new length: what remains of the old data behind `size` goes. */
+async function resized(
+  ec: Disperse,
+  frame: Frame,
+  tx: Transaction,
+  fd: Fd,
+  size: number,
+  rep: Rep<'truncate'>,
+): Promise<Rep<'truncate'>> {
+  const { geometry } = ec
+  const { session } = tx
+  session.stripes.invalidate(geometry.down(size), Number.POSITIVE_INFINITY)
+  if (rep.errno !== 0) return rep
+  tx.changed()
+  const oldSize = session.size
+  session.size = size
+  if (size < oldSize && size % geometry.stripeSize !== 0) {
+    const zeroed = await zeroInStripe(ec, frame, tx, fd, size, geometry.up(size))
+    if (zeroed.errno !== 0) return zeroed
+  }
+  rep.prestat.size = oldSize
+  rep.poststat.size = size
+  return rep
+}
+
+export async function fallocate(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'fallocate'>,
+): Promise<Rep<'fallocate'>> {
+  const { geometry } = ec
+  const { fd } = req
+  if ((req.mode & ~FALLOC_FL_KEEP_SIZE) !== 0) return { errno: E.OPNOTSUPP }
+  if (req.len === 0) return { errno: E.INVAL }
+  const start = geometry.down(req.offset)
+  const end = geometry.up(req.offset + req.len)
+  const tx = await begin(ec, frame, changesData(fd.inode, fd, start, end))
+  if (tx.errno !== 0) return tx
+  try {
+    const { rep } = await tx.send('fallocate', {
+      spread: 'all',
+      xdata: req.xdata,
+      req: (_brick, xdata) => ({
+        fd,
+        mode: req.mode,
+        offset: start / geometry.dataCount,
+        len: (end - start) / geometry.dataCount,
+        xdata,
+      }),
+    })
+    if (rep.errno !== 0) return rep
+    tx.changed()
+    rep.prestat.size = tx.session.size
+    if ((req.mode & FALLOC_FL_KEEP_SIZE) === 0) {
+      tx.session.size = Math.max(tx.session.size, req.offset + req.len)
+    }
+    rep.poststat.size = tx.session.size
+    return rep
+  } finally {
+    tx.end()
+  }
+}
+
+/**
+ * Punches a hole. It ends at the end of the file: what lies behind in the last stripe is zero
+ * anyway, and writing there (as stock does) would make fragments longer than the size allows.
+ */
+export async function discard(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'discard'>,
+): Promise<Rep<'discard'>> {
+  const { geometry } = ec
+  const { fd, offset: from } = req
+  if (req.len === 0) return { errno: E.INVAL }
+  const use = changesData(fd.inode, fd, geometry.down(from), geometry.up(from + req.len))
+  const tx = await begin(ec, frame, use)
+  if (tx.errno !== 0) return tx
+  try {
+    const { size } = tx.session
+    const to = Math.min(from + req.len, size)
+    if (to <= from) return await unchanged(tx, req)
+    // A hole up to the end of the file may take the whole last stripe.
+    const wholeFrom = geometry.up(from)
+    const wholeTo = to === size ? geometry.up(to) : geometry.down(to)
+    const parts: Part[] = []
+    if (wholeTo > wholeFrom) {
+      parts.push(await punchStripes(ec, tx, req, wholeFrom, wholeTo))
+      if (from < wholeFrom) parts.push(await zeroInStripe(ec, frame, tx, fd, from, wholeFrom))
+      if (to > wholeTo) parts.push(await zeroInStripe(ec, frame, tx, fd, wholeTo, to))
+    } else if (wholeFrom >= to) {
+      parts.push(await zeroInStripe(ec, frame, tx, fd, from, to))
+    } else {
+      if (from < wholeFrom) parts.push(await zeroInStripe(ec, frame, tx, fd, from, wholeFrom))
+      parts.push(await zeroInStripe(ec, frame, tx, fd, wholeFrom, to))
+    }
+    return finishDiscard(tx, parts, size)
+  } finally {
+    tx.end()
+  }
+}
+
+type Part = { errno: 0; prestat: Iatt; poststat: Iatt } | { errno: Errno }
+
+function finishDiscard(tx: Transaction, parts: readonly Part[], size: number): Rep<'discard'> {
+  let first: Extract<Part, { errno: 0 }> | undefined
+  let last: Extract<Part, { errno: 0 }> | undefined
+  for (const part of parts) {
+    if (part.errno !== 0) return part
+    first ??= part
+    last = part
+  }
+  tx.changed()
+  const prestat = first!.prestat.clone()
+  const poststat = last!.poststat.clone()
+  prestat.size = size
+  poststat.size = size
+  return { errno: 0, prestat, poststat }
+}
+
+async function punchStripes(
+  ec: Disperse,
+  tx: Transaction,
+  req: Req<'discard'>,
+  from: number,
+  to: number,
+): Promise<Part> {
+  const { dataCount } = ec.geometry
+  tx.session.stripes.invalidate(from, to)
+  const { rep } = await tx.send('discard', {
+    spread: 'all',
+    xdata: req.xdata,
+    req: (_brick, xdata) => ({
+      fd: req.fd,
+      offset: from / dataCount,
+      len: (to - from) / dataCount,
+      xdata,
+    }),
+  })
+  return rep
+}
+
+/** The hole lies behind the end of the file. */
+async function unchanged(tx: Transaction, req: Req<'discard'>): Promise<Rep<'discard'>> {
+  const { rep } = await tx.send('fstat', {
+    spread: 'all',
+    reading: true,
+    req: (_brick, xdata) => ({ fd: req.fd, xdata }),
+  })
+  if (rep.errno !== 0) return rep
+  rep.stat.size = tx.session.size
+  return { errno: 0, prestat: rep.stat, poststat: rep.stat.clone() }
+}

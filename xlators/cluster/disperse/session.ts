@@ -1,0 +1,308 @@
+/**
+ * What is known and changed while a lock on an inode is held: version, size and dirty counters
+ * (ec_lock_t, ec_inode_t). Pre-op reads and marks them on the bricks, post-op settles them.
+ */
+import { Dict } from '../../../src/core/dict.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
+import type { Fd } from '../../../src/core/fd.ts'
+import { type Ok, type Rep, XATTROP_ADD_ARRAY64 } from '../../../src/core/fop.ts'
+import type { Frame } from '../../../src/core/frame.ts'
+import { S_IFREG } from '../../../src/core/iatt.ts'
+import type { Inode } from '../../../src/core/inode.ts'
+import { Loc } from '../../../src/core/loc.ts'
+import type { Disperse } from './index.ts'
+import { bit, bricksOf, count } from './mask.ts'
+import { StripeCache } from './stripe-cache.ts'
+import {
+  configBytes,
+  isHealing,
+  isZero,
+  readSize,
+  readWords,
+  WORD_DATA,
+  WORD_METADATA,
+  word,
+  words,
+  XATTR_CONFIG,
+  XATTR_DIRTY,
+  XATTR_SIZE,
+  XATTR_VERSION,
+} from './xattrs.ts'
+
+/** What a fop needs of the pre-op. */
+export interface PreopNeed {
+  query: boolean
+  /** Counters the fop changes. */
+  updateData: boolean
+  updateMetadata: boolean
+  /** May skip marking dirty while every brick takes part. */
+  optimistic: boolean
+  /** Equal answers needed. */
+  minimum: number
+}
+
+type Status = { errno: 0 } | { errno: Errno }
+
+export class Session {
+  readonly #ec: Disperse
+  readonly inode: Inode
+  /** Bricks the lock is held on. */
+  readonly held: number
+  /** Bricks that agree and took every change since. */
+  good: number
+  /** Bricks that a data heal is rebuilding: they get writes but no vote. */
+  healing = 0
+  /** No further fop may join; the lock goes when those under way are done. */
+  release = false
+  /** A change found no quorum: the dirty marks must stay for the self-heal. */
+  damaged = false
+  /** An open file on the inode, if a fop brought one: lets counters be reached after unlink. */
+  fd: Fd | undefined
+  readonly stripes: StripeCache
+  /** True once version (and size of a regular file) were read. */
+  known = false
+  /** Stored version words; meaningful when `known`. */
+  #version: [bigint, bigint] = [0n, 0n]
+  /** Fops that changed data and metadata since the counters were last settled. */
+  readonly #changes: [number, number] = [0, 0]
+  #dataEverChanged = false
+  readonly #dirty: [boolean, boolean] = [false, false]
+  /** User-visible size; of a regular file, when `known`. */
+  size = 0
+  /** Size on the bricks. */
+  #storedSize = 0
+  #preparing: Promise<Status> | undefined
+
+  constructor(ec: Disperse, inode: Inode, held: number) {
+    this.#ec = ec
+    this.inode = inode
+    this.held = held
+    this.good = held
+    this.stripes = new StripeCache(ec.options['stripe-cache'], ec.stripeStats)
+  }
+
+  get isRegular(): boolean {
+    return this.inode.type === S_IFREG
+  }
+
+  /** Bricks to send a change to. */
+  get writable(): number {
+    return this.good | this.healing
+  }
+
+  /** A change succeeded on a quorum. */
+  changed(data: boolean, metadata: boolean): void {
+    if (data) {
+      this.#changes[WORD_DATA]++
+      this.#dataEverChanged = true
+    }
+    if (metadata) this.#changes[WORD_METADATA]++
+  }
+
+  /** `bricks` failed something the others did: they are out until the lock is taken anew. */
+  exclude(bricks: number): void {
+    const lost = this.writable & bricks
+    if (lost === 0) return
+    this.good &= ~lost
+    this.healing &= ~lost
+    this.release = true
+  }
+
+  /** Reads and marks what `need` asks for, once per session and piece. */
+  async prepare(frame: Frame, need: PreopNeed): Promise<Status> {
+    for (;;) {
+      if (this.#preparing !== undefined) {
+        const status = await this.#preparing
+        if (status.errno !== 0) return status
+        continue
+      }
+      const query = need.query && !this.known
+      const dirtyData = need.updateData && this.#mustMark(WORD_DATA, need)
+      const dirtyMetadata = need.updateMetadata && this.#mustMark(WORD_METADATA, need)
+      if (!query && !dirtyData && !dirtyMetadata) return { errno: 0 }
+      this.#preparing = this.#preop(frame, query, dirtyData, dirtyMetadata, need.minimum)
+      const status = await this.#preparing
+      this.#preparing = undefined
+      if (status.errno !== 0) return status
+    }
+  }
+
+  #mustMark(which: typeof WORD_DATA | typeof WORD_METADATA, need: PreopNeed): boolean {
+    if (this.#dirty[which]) return false
+    const everywhere = count(this.good) === this.#ec.geometry.brickCount
+    return !(need.optimistic && everywhere && this.#ec.options['optimistic-change-log'])
+  }
+
+  async #preop(
+    frame: Frame,
+    query: boolean,
+    dirtyData: boolean,
+    dirtyMetadata: boolean,
+    minimum: number,
+  ): Promise<Status> {
+    const withSize = query && (this.isRegular || this.inode.type === 0)
+    const dict = new Dict()
+    if (query) dict.setBytes(XATTR_VERSION, words(0, 0))
+    if (withSize) {
+      dict.setBytes(XATTR_SIZE, word(0))
+      dict.setBytes(XATTR_CONFIG, word(0))
+    }
+    if (dirtyData || dirtyMetadata) {
+      dict.setBytes(XATTR_DIRTY, words(dirtyData ? 1 : 0, dirtyMetadata ? 1 : 0))
+    }
+    const replies = await this.#xattrop(frame, this.good & this.#ec.up, dict)
+    const agreed = this.#agree(replies, query, minimum)
+    if (agreed.errno !== 0) {
+      this.release = true
+      return agreed
+    }
+    if (dirtyData) this.#dirty[WORD_DATA] = true
+    if (dirtyMetadata) this.#dirty[WORD_METADATA] = true
+    return query ? this.#learn(agreed.dict, withSize) : { errno: 0 }
+  }
+
+  /**
+   * The largest group of bricks with the same counters becomes `good`. Bricks that a heal is
+   * rebuilding stand apart.
+   */
+  #agree(
+    replies: Map<number, Rep<'xattrop'>>,
+    query: boolean,
+    minimum: number,
+  ): { errno: 0; dict: Dict } | { errno: Errno } {
+    const groups = new Map<string, { mask: number; dict: Dict }>()
+    const errors = new Map<Errno, number>()
+    let healing = 0
+    for (const [brick, reply] of replies) {
+      if (reply.errno !== 0) {
+        errors.set(reply.errno, (errors.get(reply.errno) ?? 0) + 1)
+        continue
+      }
+      const version = reply.dict.getBytes(XATTR_VERSION)
+      if (query && isHealing(version)) {
+        healing |= bit(brick)
+        continue
+      }
+      const key = [XATTR_VERSION, XATTR_SIZE, XATTR_CONFIG]
+        .map((name) => reply.dict.getBytes(name)?.latin1Slice() ?? '-')
+        .join('|')
+      const group = groups.get(key)
+      if (group === undefined) groups.set(key, { mask: bit(brick), dict: reply.dict })
+      else group.mask |= bit(brick)
+    }
+    let best: { mask: number; dict: Dict } | undefined
+    for (const group of groups.values()) {
+      if (best === undefined || count(group.mask) > count(best.mask)) best = group
+    }
+    if (best === undefined || count(best.mask) < minimum) {
+      for (const [errno, votes] of errors) if (votes >= minimum) return { errno }
+      return { errno: E.IO }
+    }
+    this.good = best.mask
+    if (query) this.healing = healing
+    return { errno: 0, dict: best.dict }
+  }
+
+  #learn(dict: Dict, withSize: boolean): Status {
+    this.#version = readWords(dict.getBytes(XATTR_VERSION))
+    if (withSize) {
+      const config = dict.getBytes(XATTR_CONFIG)
+      const valid = config?.equals(configBytes(this.#ec.geometry)) ?? false
+      const size = readSize(dict.getBytes(XATTR_SIZE))
+      if (this.isRegular && (!valid || size === undefined)) {
+        this.#ec.log.error(
+          { gfid: this.#ec.describe(this.inode), config: config?.toString('hex') },
+          'file does not have the configuration of this volume',
+        )
+        this.release = true
+        return { errno: E.INVAL }
+      }
+      this.size = size ?? 0
+      this.#storedSize = this.size
+    }
+    this.known = true
+    return { errno: 0 }
+  }
+
+  /** Before flush and fsync: versions and size reach the bricks; dirty marks stay. */
+  async settle(frame: Frame): Promise<Status> {
+    if (this.#changes[WORD_DATA] === 0 && this.#changes[WORD_METADATA] === 0) return { errno: 0 }
+    const dict = new Dict()
+    dict.setBytes(XATTR_VERSION, words(...this.#changes))
+    if (this.size !== this.#storedSize) {
+      dict.setBytes(XATTR_SIZE, word(this.size - this.#storedSize))
+    }
+    return this.#store(frame, dict)
+  }
+
+  /**
+   * Before the unlock: when all bricks are equal the dirty marks go, otherwise they stay (or are
+   * set now) and the versions tell who is behind.
+   */
+  async finish(frame: Frame): Promise<Status> {
+    const ec = this.#ec
+    const all = count(this.good | (this.#dataEverChanged ? this.healing : 0))
+    const everywhere = all === ec.geometry.brickCount && count(ec.up) === all && !this.damaged
+    const [data, metadata] = this.#changes
+    const dict = new Dict()
+    const version: [number, number] = [0, 0]
+    const dirty: [number, number] = [0, 0]
+    for (const which of [WORD_DATA, WORD_METADATA] as const) {
+      const change = which === WORD_DATA ? data : metadata
+      if (everywhere) {
+        if (!this.known || this.#version[which] === 0n) version[which] = change
+        if (this.#dirty[which]) dirty[which] = -1
+      } else {
+        version[which] = change
+        if (change > 0 && !this.#dirty[which]) dirty[which] = 1
+      }
+    }
+    if (version[0] !== 0 || version[1] !== 0) dict.setBytes(XATTR_VERSION, words(...version))
+    if (dirty[0] !== 0 || dirty[1] !== 0) dict.setBytes(XATTR_DIRTY, words(...dirty))
+    if (this.known && this.size !== this.#storedSize) {
+      dict.setBytes(XATTR_SIZE, word(this.size - this.#storedSize))
+    }
+    if (dict.count === 0) return { errno: 0 }
+    return this.#store(frame, dict)
+  }
+
+  async #store(frame: Frame, dict: Dict): Promise<Status> {
+    const targets = this.writable & this.#ec.up
+    const replies = await this.#xattrop(frame, targets, dict)
+    let stored = 0
+    let reply: Ok<'xattrop'> | undefined
+    let errno: Errno = E.IO
+    for (const [brick, answer] of replies) {
+      if (answer.errno !== 0) {
+        errno = answer.errno
+      } else {
+        stored |= bit(brick)
+        if ((this.good & bit(brick)) !== 0) reply = answer
+      }
+    }
+    this.#changes[WORD_DATA] = 0
+    this.#changes[WORD_METADATA] = 0
+    this.#storedSize = this.size
+    this.exclude(targets & ~stored)
+    if (reply === undefined || count(stored & this.good) < this.#ec.geometry.dataCount) {
+      this.damaged = true
+      return { errno }
+    }
+    const version = reply.dict.getBytes(XATTR_VERSION)
+    if (version !== undefined && !isZero(version)) this.#version = readWords(version)
+    return { errno: 0 }
+  }
+
+  async #xattrop(frame: Frame, targets: number, dict: Dict): Promise<Map<number, Rep<'xattrop'>>> {
+    const bricks = bricksOf(targets)
+    const root = frame.with({ uid: 0, gid: 0 })
+    const children = bricks.map((brick) => this.#ec.children[brick]!)
+    const fd = this.fd
+    const loc = Loc.ofInode(this.inode)
+    const replies =
+      fd === undefined
+        ? await root.windAll(children, 'xattrop', () => ({ loc, op: XATTROP_ADD_ARRAY64, dict }))
+        : await root.windAll(children, 'fxattrop', () => ({ fd, op: XATTROP_ADD_ARRAY64, dict }))
+    return new Map(bricks.map((brick, index) => [brick, replies[index]!]))
+  }
+}
