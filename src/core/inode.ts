@@ -28,6 +28,11 @@ export class Inode {
   refs = 0
   /** Id of the graph whose translators have seen a lookup of it; -1 = none ("needs lookup"). */
   lookedUpGraph = -1
+  /**
+   * When an application opened it last, monotonic ms. What was learned of its content and attributes
+   * before must be asked again: whoever opens sees what others had closed (close-to-open).
+   */
+  openedAt = 0
   /** Named by the kernel since the last search for idle inodes. */
   used = false
   /** Open fds on it, in order of opening. */

@@ -194,6 +194,14 @@ export class FuseDevice {
   }
 
   /**
+   * Sends a notification that waits for nothing in the kernel: attributes only. It is done before
+   * the reply that follows.
+   */
+  notifyNow(message: Buffer): void {
+    if (!this.#isClosed) writeFd(this.#fd, message, message.length)
+  }
+
+  /**
    * Sends a notification from a pool thread, because the kernel may make it wait for locks held by
    * requests that are still to be answered here. Resolves to 0 or what the kernel said: ENOENT when
    * it did not know the object.

@@ -22,7 +22,8 @@ import { Loc } from '../../../src/core/loc.ts'
 import * as abi from '../../../src/fuse/abi.ts'
 import type { FuseOps } from '../../../src/fuse/opcodes.ts'
 import type { FuseRequest } from '../../../src/fuse/request.ts'
-import { type FuseBridge, isPrivileged, stale } from './index.ts'
+import type { FuseBridge } from './index.ts'
+import { isPrivileged, stale } from './rules.ts'
 
 type Ops = Pick<FuseOps, 'getattr' | 'statx' | 'setattr' | 'readlink' | 'statfs' | 'access'>
 type Stated = { errno: 0; stat: Iatt } | FopError
@@ -44,8 +45,14 @@ const SET_BITS: readonly [fattr: number, setAttr: number][] = [
 
 const BY_FD_NOT = abi.FATTR_ATIME | abi.FATTR_MTIME | abi.FATTR_CTIME
 
-export function attrOps(bridge: FuseBridge): Ops {
-  const stat = async (
+export class AttrOps implements Ops {
+  readonly #bridge: FuseBridge
+
+  constructor(bridge: FuseBridge) {
+    this.#bridge = bridge
+  }
+
+  readonly #stat = async (
     request: FuseRequest,
     inode: Inode,
     input: { flags: number; fh: number },
@@ -56,73 +63,70 @@ export function attrOps(bridge: FuseBridge): Ops {
       const xdata = new Dict().setGfid('gfid-req', ROOT_GFID)
       return frame.wind(top, 'lookup', { loc, xdata })
     }
-    const fd = openFdFor(bridge, request, inode, input)
+    const fd = openFdFor(this.#bridge, request, inode, input)
     if (fd !== undefined) return frame.wind(top, 'fstat', { fd })
-    const errno = await bridge.ready(request, inode)
+    const errno = await this.#bridge.ready(request, inode)
     if (errno !== 0) return { errno }
     const rep = await frame.wind(top, 'stat', { loc: Loc.ofInode(inode) })
     return rep.errno === 0 ? rep : { errno: stale(rep.errno) }
   }
 
-  return {
-    async getattr(request, input) {
-      const inode = bridge.inodeOf(request)
-      if (inode === undefined) return void request.error(E.STALE)
-      const rep = await stat(request, inode, input)
-      if (rep.errno !== 0) return void request.error(rep.errno)
-      bridge.observe(inode, rep.stat)
-      request.attr(inode.gfid, rep.stat, bridge.attrValid)
-    },
+  getattr: Ops['getattr'] = async (request, input) => {
+    const inode = this.#bridge.inodeOf(request)
+    if (inode === undefined) return void request.error(E.STALE)
+    const rep = await this.#stat(request, inode, input)
+    if (rep.errno !== 0) return void request.error(rep.errno)
+    this.#bridge.replyAttr(request, inode, rep.stat)
+  }
 
-    async statx(request, input) {
-      const inode = bridge.inodeOf(request)
-      if (inode === undefined) return void request.error(E.STALE)
-      const rep = await stat(request, inode, input)
-      if (rep.errno !== 0) return void request.error(rep.errno)
-      bridge.observe(inode, rep.stat)
-      request.statx(inode.gfid, rep.stat, bridge.attrValid)
-    },
+  statx: Ops['statx'] = async (request, input) => {
+    const inode = this.#bridge.inodeOf(request)
+    if (inode === undefined) return void request.error(E.STALE)
+    const rep = await this.#stat(request, inode, input)
+    if (rep.errno !== 0) return void request.error(rep.errno)
+    const { seen, attrValid } = this.#bridge
+    this.#bridge.observe(inode, rep.stat)
+    if (!request.statx(inode.gfid, rep.stat, attrValid)) seen.get(inode)?.clear()
+  }
 
-    async setattr(request, input) {
-      const inode = bridge.inodeOf(request)
-      if (inode === undefined) return void request.error(E.STALE)
-      const rep = await setattr(bridge, request, inode, input)
-      if (rep.errno !== 0) return void request.error(rep.errno)
-      bridge.observe(inode, rep.stat)
-      request.attr(inode.gfid, rep.stat, bridge.attrValid)
-    },
+  setattr: Ops['setattr'] = async (request, input) => {
+    const inode = this.#bridge.inodeOf(request)
+    if (inode === undefined) return void request.error(E.STALE)
+    const rep = await setattr(this.#bridge, request, inode, input)
+    if (rep.errno !== 0) return void request.error(rep.errno)
+    this.#bridge.replyAttr(request, inode, rep.stat)
+  }
 
-    async readlink(request) {
-      const inode = bridge.inodeOf(request)
-      if (inode === undefined) return void request.error(E.STALE)
-      const errno = await bridge.ready(request, inode)
-      if (errno !== 0) return void request.error(errno)
-      const loc = Loc.ofInode(inode)
-      const rep = await request.frame.wind(request.top, 'readlink', { loc, size: READLINK_SIZE })
-      if (rep.errno !== 0) return void request.error(stale(rep.errno))
-      const text = Buffer.from(rep.path, 'latin1')
-      request.data([text], text.length)
-    },
+  readlink: Ops['readlink'] = async (request) => {
+    const inode = this.#bridge.inodeOf(request)
+    if (inode === undefined) return void request.error(E.STALE)
+    const errno = await this.#bridge.ready(request, inode)
+    if (errno !== 0) return void request.error(errno)
+    const loc = Loc.ofInode(inode)
+    const rep = await request.frame.wind(request.top, 'readlink', { loc, size: READLINK_SIZE })
+    if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    const text = Buffer.from(rep.path, 'latin1')
+    request.data([text], text.length)
+  }
 
-    async statfs(request) {
-      const inode = bridge.inodeOf(request) ?? bridge.table.root
-      const errno = await bridge.ready(request, inode)
-      if (errno !== 0) return void request.error(errno)
-      const rep = await request.frame.wind(request.top, 'statfs', { loc: Loc.ofInode(inode) })
-      if (rep.errno !== 0) return void request.error(stale(rep.errno))
-      request.statfs(rep.statfs)
-    },
+  statfs: Ops['statfs'] = async (request) => {
+    const inode = this.#bridge.inodeOf(request) ?? this.#bridge.table.root
+    const errno = await this.#bridge.ready(request, inode)
+    if (errno !== 0) return void request.error(errno)
+    const rep = await request.frame.wind(request.top, 'statfs', { loc: Loc.ofInode(inode) })
+    if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    request.statfs(rep.statfs)
+  }
 
-    async access(request, mask) {
-      const inode = bridge.inodeOf(request)
-      if (inode === undefined) return void request.error(E.STALE)
-      const errno = await bridge.ready(request, inode)
-      if (errno !== 0) return void request.error(errno)
-      const loc = Loc.ofInode(inode)
-      const rep = await request.frame.wind(request.top, 'access', { loc, mask })
-      if (rep.errno !== 0) return void request.error(stale(rep.errno))
-      request.ok()
-    },
+  access: Ops['access'] = async (request, mask) => {
+    const inode = this.#bridge.inodeOf(request)
+    if (inode === undefined) return void request.error(E.STALE)
+    const errno = await this.#bridge.ready(request, inode)
+    if (errno !== 0) return void request.error(errno)
+    const loc = Loc.ofInode(inode)
+    const rep = await request.frame.wind(request.top, 'access', { loc, mask })
+    if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    request.ok()
   }
 }
 
@@ -258,7 +262,7 @@ export async function dropPrivileges(
   inode: Inode,
   fd: Fd | undefined,
 ): Promise<0 | Errno> {
-  if (bridge.privileged.get(inode) === undefined) return 0
+  if (!bridge.mayBePrivileged(inode)) return 0
   // The writer need not own the file, so this is done by root, on the mode as it is now.
   const frame = request.frame.with({ uid: 0, gid: 0, groups: [] })
   const now = await (fd === undefined
@@ -266,14 +270,14 @@ export async function dropPrivileges(
     : frame.wind(request.top, 'fstat', { fd }))
   if (now.errno !== 0) return stale(now.errno)
   if (!isPrivileged(now.stat.mode)) {
-    bridge.observe(inode, now.stat)
+    bridge.sawMode(inode, now.stat.mode)
     return 0
   }
   const stat = new Iatt()
   stat.mode = now.stat.mode & ~((now.stat.mode & 0o010) !== 0 ? 0o6000 : 0o4000)
   const set = await setAttributes(frame, request.top, inode, fd, stat, SET_ATTR_MODE)
   if (set.errno !== 0) return stale(set.errno)
-  bridge.observe(inode, set.stat)
+  bridge.sawMode(inode, set.stat.mode)
   // The kernel does not know that the mode changed under its feet.
   bridge.invalidator.inode(inode, false)
   return 0

@@ -12,70 +12,75 @@ import type { FuseRequest } from '../../../src/fuse/request.ts'
 import { useFile } from './file-ops.ts'
 import type { OpenFile } from './files.ts'
 import { giveBackIdleInodes } from './idle.ts'
-import { type FuseBridge, stale } from './index.ts'
+import type { FuseBridge } from './index.ts'
+import { stale } from './rules.ts'
 
 type Ops = Pick<FuseOps, 'opendir' | 'readdir' | 'readdirplus' | 'releasedir' | 'fsyncdir'>
 type ReaddirIn = { fh: number; cookie: bigint; size: number }
 
-export function dirOps(bridge: FuseBridge): Ops {
-  const read = async (request: FuseRequest, input: ReaddirIn, plus: boolean): Promise<void> => {
-    const file = useFile(bridge, request, input.fh)
+export class DirOps implements Ops {
+  readonly #bridge: FuseBridge
+
+  constructor(bridge: FuseBridge) {
+    this.#bridge = bridge
+  }
+
+  readonly #read = async (request: FuseRequest, input: ReaddirIn, plus: boolean): Promise<void> => {
+    const file = useFile(this.#bridge, request, input.fh)
     if (file === E.BADF) return void request.error(E.BADF)
     // Two threads may list by one handle: each takes what the other has not.
     let entries = file.restAfter === input.cookie ? file.rest : []
     file.rest = []
     file.restAfter = -1n
     if (entries.length === 0) {
-      const fop = bridge.options['use-readdirp'] ? 'readdirp' : 'readdir'
+      const fop = this.#bridge.options['use-readdirp'] ? 'readdirp' : 'readdir'
       const { cookie: off, size } = input
       const rep = await request.frame.wind(request.top, fop, { fd: file.fd, size, off })
       if (rep.errno !== 0) return void request.error(rep.errno)
       entries = rep.entries
     }
-    const page = new Page(bridge, file.fd.inode, input.size, plus)
+    const page = new Page(this.#bridge, file.fd.inode, input.size, plus)
     let count = 0
     while (count < entries.length && page.add(entries[count]!)) count++
     keepRest(file, entries, count)
     // The smallest buffer the kernel sends holds the longest name; no entry ends the listing.
-    if (request.data([page.bytes()], page.used)) giveBackIdleInodes(bridge)
+    if (request.data([page.bytes()], page.used)) giveBackIdleInodes(this.#bridge)
     else page.takeBack()
   }
 
-  return {
-    async opendir(request, { flags }) {
-      const inode = bridge.inodeOf(request)
-      if (inode === undefined) return void request.error(E.STALE)
-      const errno = await bridge.ready(request, inode)
-      if (errno !== 0) return void request.error(errno)
-      const fd = new Fd(inode, flags, request.pid)
-      const loc = Loc.ofInode(inode)
-      const rep = await request.frame.wind(request.top, 'opendir', { loc, fd })
-      if (rep.errno !== 0) return void request.error(stale(rep.errno))
-      const file = bridge.files.add(fd)
-      if (!request.opened(file.fh, 0)) bridge.files.close(file)
-    },
+  opendir: Ops['opendir'] = async (request, { flags }) => {
+    const inode = this.#bridge.inodeOf(request)
+    if (inode === undefined) return void request.error(E.STALE)
+    const errno = await this.#bridge.ready(request, inode)
+    if (errno !== 0) return void request.error(errno)
+    const fd = new Fd(inode, flags, request.pid)
+    const loc = Loc.ofInode(inode)
+    const rep = await request.frame.wind(request.top, 'opendir', { loc, fd })
+    if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    const file = this.#bridge.files.add(fd)
+    if (!request.opened(file.fh, 0)) this.#bridge.files.close(file)
+  }
 
-    readdir(request, input) {
-      return read(request, input, false)
-    },
+  readdir: Ops['readdir'] = (request, input) => {
+    return this.#read(request, input, false)
+  }
 
-    readdirplus(request, input) {
-      return read(request, input, true)
-    },
+  readdirplus: Ops['readdirplus'] = (request, input) => {
+    return this.#read(request, input, true)
+  }
 
-    releasedir(request, { fh }) {
-      const file = bridge.files.get(fh)
-      request.ok()
-      if (file !== undefined) bridge.files.close(file)
-    },
+  releasedir: Ops['releasedir'] = (request, { fh }) => {
+    const file = this.#bridge.files.get(fh)
+    request.ok()
+    if (file !== undefined) this.#bridge.files.close(file)
+  }
 
-    async fsyncdir(request, { fh, datasync }) {
-      const file = useFile(bridge, request, fh)
-      if (file === E.BADF) return void request.error(E.BADF)
-      const rep = await request.frame.wind(request.top, 'fsyncdir', { fd: file.fd, datasync })
-      if (rep.errno !== 0) return void request.error(rep.errno)
-      request.ok()
-    },
+  fsyncdir: Ops['fsyncdir'] = async (request, { fh, datasync }) => {
+    const file = useFile(this.#bridge, request, fh)
+    if (file === E.BADF) return void request.error(E.BADF)
+    const rep = await request.frame.wind(request.top, 'fsyncdir', { fd: file.fd, datasync })
+    if (rep.errno !== 0) return void request.error(rep.errno)
+    request.ok()
   }
 }
 
@@ -173,6 +178,6 @@ class Page {
 
   /** The kernel did not take the page: nor the inodes. */
   takeBack(): void {
-    for (const inode of this.#counted) this.#bridge.table.forget(inode, 1)
+    for (const inode of this.#counted) this.#bridge.takeBack(inode)
   }
 }

@@ -11,7 +11,9 @@ import type { FuseOps } from '../../../src/fuse/opcodes.ts'
 import type { FuseRequest } from '../../../src/fuse/request.ts'
 import { openFlagsFor } from './file-ops.ts'
 import type { OpenFile } from './files.ts'
-import { type FuseBridge, stale } from './index.ts'
+import { giveBackIdleInodes } from './idle.ts'
+import type { FuseBridge } from './index.ts'
+import { stale } from './rules.ts'
 
 const O_CREAT = 0o100
 const O_EXCL = 0o200
@@ -25,182 +27,185 @@ type Ops = Pick<
 /** The gfid a new object shall get. */
 const withNewGfid = (): Dict => new Dict().setGfid('gfid-req', newGfid())
 
-export function entryOps(bridge: FuseBridge): Ops {
-  const { table } = bridge
+export class EntryOps implements Ops {
+  readonly #bridge: FuseBridge
+
+  constructor(bridge: FuseBridge) {
+    this.#bridge = bridge
+  }
 
   /** The parent directory a request names, known to the graph; or the errno to answer. */
-  const parentOf = async (request: FuseRequest, nodeid: number): Promise<Inode | Errno> => {
-    const parent = table.byNodeid(nodeid)
+  readonly #parentOf = async (request: FuseRequest, nodeid: number): Promise<Inode | Errno> => {
+    const parent = this.#bridge.table.byNodeid(nodeid)
     if (parent === undefined) return E.STALE
-    const errno = await bridge.ready(request, parent)
+    const errno = await this.#bridge.ready(request, parent)
     return errno !== 0 ? errno : parent
   }
 
   /** Mode and umask as the fop wants them: with ACLs the brick decides whether umask counts. */
-  const creationMode = (input: { mode: number; umask: number }) => {
+  readonly #creationMode = (input: { mode: number; umask: number }) => {
     const xdata = withNewGfid()
-    if (!bridge.acl) return { mode: input.mode & ~input.umask, umask: 0, xdata }
+    if (!this.#bridge.acl) return { mode: input.mode & ~input.umask, umask: 0, xdata }
     xdata.setInt('umask', input.umask).setInt('mode', input.mode)
     return { mode: input.mode & ~input.umask, umask: input.umask, xdata }
   }
 
   /** A creating request: the new name's loc goes to `make`, its reply to the kernel. */
-  const makeEntry = async (
+  readonly #makeEntry = async (
     request: FuseRequest,
     name: string,
     make: (loc: Loc) => Rep<'mknod'> | Promise<Rep<'mknod'>>,
   ): Promise<void> => {
-    const parent = await parentOf(request, request.nodeid)
+    const parent = await this.#parentOf(request, request.nodeid)
     if (typeof parent === 'number') return void request.error(parent)
-    const loc = Loc.ofName(parent, name, table.newInode())
+    const loc = Loc.ofName(parent, name, this.#bridge.table.newInode())
     const rep = await make(loc)
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
-    bridge.replyEntry(request, loc.inode, parent, name, rep.stat)
+    this.#bridge.replyEntry(request, loc.inode, parent, name, rep.stat)
   }
 
-  const removeEntry = async (
+  readonly #removeEntry = async (
     request: FuseRequest,
     name: string,
     fop: 'unlink' | 'rmdir',
   ): Promise<void> => {
-    const parent = await parentOf(request, request.nodeid)
+    const parent = await this.#parentOf(request, request.nodeid)
     if (typeof parent === 'number') return void request.error(parent)
     // The kernel has looked the name up; where we forgot it, translators still need its inode.
-    const inode = await resolveName(request, parent, name)
+    const inode = await this.#resolveName(request, parent, name)
     if (typeof inode === 'number') return void request.error(inode)
     const loc = Loc.ofName(parent, name, inode)
     const rep = await request.frame.wind(request.top, fop, { loc, flags: 0 })
     if (rep.errno !== 0) return void request.error(rep.errno)
-    table.unlinkName(parent, name)
+    this.#bridge.table.unlinkName(parent, name)
     request.ok()
   }
 
-  /** The inode behind (parent, name), looked up when it is not in the table. */
-  const resolveName = async (
+  /** The inode behind (parent, name), looked up when it is not in the this.#bridge.table. */
+  readonly #resolveName = async (
     request: FuseRequest,
     parent: Inode,
     name: string,
   ): Promise<Inode | Errno> => {
-    const known = table.child(parent, name)
+    const known = this.#bridge.table.child(parent, name)
     if (known !== undefined) {
-      const errno = await bridge.ready(request, known)
+      const errno = await this.#bridge.ready(request, known)
       if (errno !== 0) return errno
       return known
     }
-    const fresh = table.newInode()
+    const fresh = this.#bridge.table.newInode()
     const loc = Loc.ofName(parent, name, fresh)
     const rep = await request.frame.wind(request.top, 'lookup', { loc })
     if (rep.errno !== 0) return rep.errno
-    const linked = table.link(fresh, parent, name, rep.stat)
+    const linked = this.#bridge.table.link(fresh, parent, name, rep.stat)
     if (linked === undefined) return E.IO
     linked.lookedUpGraph = request.top.graph.id
     return linked
   }
 
-  return {
-    async lookup(request, name) {
-      const parent = await parentOf(request, request.nodeid)
-      if (typeof parent === 'number') return void request.error(parent)
-      const known = table.child(parent, name)
-      if (known !== undefined) {
-        const loc = Loc.ofName(parent, name, known)
-        const rep = await request.frame.wind(request.top, 'lookup', { loc })
-        if (rep.errno === 0) return bridge.replyEntry(request, known, parent, name, rep.stat)
-        if (rep.errno === E.NOENT) table.unlinkName(parent, name)
-      }
-      // Nothing known, or what was known is no longer true: ask as for the first time.
-      const loc = Loc.ofName(parent, name, table.newInode())
-      const rep = await request.frame.wind(request.top, 'lookup', { loc, xdata: withNewGfid() })
-      if (rep.errno === 0) return bridge.replyEntry(request, loc.inode, parent, name, rep.stat)
-      const { negativeValid } = bridge
-      if (rep.errno === E.NOENT && negativeValid.sec + negativeValid.nsec > 0) {
-        request.negativeEntry(negativeValid)
-      } else request.error(rep.errno)
-    },
+  lookup: Ops['lookup'] = async (request, name) => {
+    const parent = await this.#parentOf(request, request.nodeid)
+    if (typeof parent === 'number') return void request.error(parent)
+    const known = this.#bridge.table.child(parent, name)
+    if (known !== undefined) {
+      const loc = Loc.ofName(parent, name, known)
+      const rep = await request.frame.wind(request.top, 'lookup', { loc })
+      if (rep.errno === 0) return this.#bridge.replyEntry(request, known, parent, name, rep.stat)
+      if (rep.errno === E.NOENT) this.#bridge.table.unlinkName(parent, name)
+    }
+    // Nothing known, or what was known is no longer true: ask as for the first time.
+    const loc = Loc.ofName(parent, name, this.#bridge.table.newInode())
+    const rep = await request.frame.wind(request.top, 'lookup', { loc, xdata: withNewGfid() })
+    if (rep.errno === 0) return this.#bridge.replyEntry(request, loc.inode, parent, name, rep.stat)
+    const { negativeValid } = this.#bridge
+    if (rep.errno === E.NOENT && negativeValid.sec + negativeValid.nsec > 0) {
+      request.negativeEntry(negativeValid)
+    } else request.error(rep.errno)
+  }
 
-    mknod(request, input: MkIn) {
-      return makeEntry(request, input.name, (loc) =>
-        request.frame.wind(request.top, 'mknod', {
-          loc,
-          rdev: decodeRdev(input.rdev),
-          ...creationMode(input),
-        }),
-      )
-    },
-
-    mkdir(request, input: MkIn) {
-      return makeEntry(request, input.name, (loc) =>
-        request.frame.wind(request.top, 'mkdir', { loc, ...creationMode(input) }),
-      )
-    },
-
-    symlink(request, { first, second }) {
-      return makeEntry(request, first, (loc) =>
-        request.frame.wind(request.top, 'symlink', {
-          loc,
-          linkpath: second,
-          umask: 0,
-          xdata: withNewGfid(),
-        }),
-      )
-    },
-
-    async create(request, input) {
-      const parent = await parentOf(request, request.nodeid)
-      if (typeof parent === 'number') return void request.error(parent)
-      const loc = Loc.ofName(parent, input.name, table.newInode())
-      const fd = new Fd(loc.inode, input.flags, request.pid)
-      const rep = await request.frame.wind(request.top, 'create', {
+  mknod: Ops['mknod'] = (request, input: MkIn) => {
+    return this.#makeEntry(request, input.name, (loc) =>
+      request.frame.wind(request.top, 'mknod', {
         loc,
-        fd,
-        flags: input.flags,
-        ...creationMode(input),
-      })
-      if (rep.errno !== 0) return void request.error(stale(rep.errno))
-      await replyCreated(bridge, request, input, loc, rep)
-    },
+        rdev: decodeRdev(input.rdev),
+        ...this.#creationMode(input),
+      }),
+    )
+  }
 
-    unlink(request, name) {
-      return removeEntry(request, name, 'unlink')
-    },
+  mkdir: Ops['mkdir'] = (request, input: MkIn) => {
+    return this.#makeEntry(request, input.name, (loc) =>
+      request.frame.wind(request.top, 'mkdir', { loc, ...this.#creationMode(input) }),
+    )
+  }
 
-    rmdir(request, name) {
-      return removeEntry(request, name, 'rmdir')
-    },
+  symlink: Ops['symlink'] = (request, { first, second }) => {
+    return this.#makeEntry(request, first, (loc) =>
+      request.frame.wind(request.top, 'symlink', {
+        loc,
+        linkpath: second,
+        umask: 0,
+        xdata: withNewGfid(),
+      }),
+    )
+  }
 
-    async rename(request, { newdir, oldname, newname }) {
-      const oldParent = await parentOf(request, request.nodeid)
-      if (typeof oldParent === 'number') return void request.error(oldParent)
-      const newParent = await parentOf(request, newdir)
-      if (typeof newParent === 'number') return void request.error(newParent)
-      const source = await resolveName(request, oldParent, oldname)
-      if (typeof source === 'number') return void request.error(stale(source))
-      // The target may not exist; when it does, translators need to know what goes.
-      const target = await resolveName(request, newParent, newname)
-      if (typeof target === 'number' && target !== E.NOENT && target !== E.STALE) {
-        return void request.error(target)
-      }
-      const oldloc = Loc.ofName(oldParent, oldname, source)
-      const newInode = typeof target === 'number' ? table.newInode() : target
-      const newloc = Loc.ofName(newParent, newname, newInode)
-      const rep = await request.frame.wind(request.top, 'rename', { oldloc, newloc })
-      if (rep.errno !== 0) return void request.error(rep.errno)
-      // Two names of one file: rename(2) does nothing and both stay.
-      if (source !== newInode) table.rename(oldParent, oldname, newParent, newname, source)
-      request.ok()
-    },
+  create: Ops['create'] = async (request, input) => {
+    const parent = await this.#parentOf(request, request.nodeid)
+    if (typeof parent === 'number') return void request.error(parent)
+    const loc = Loc.ofName(parent, input.name, this.#bridge.table.newInode())
+    const fd = new Fd(loc.inode, input.flags, request.pid)
+    const rep = await request.frame.wind(request.top, 'create', {
+      loc,
+      fd,
+      flags: input.flags,
+      ...this.#creationMode(input),
+    })
+    if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    await replyCreated(this.#bridge, request, input, loc, rep)
+  }
 
-    async link(request, { oldnodeid, name }) {
-      const source = await parentOf(request, oldnodeid)
-      if (typeof source === 'number') return void request.error(stale(source))
-      const parent = await parentOf(request, request.nodeid)
-      if (typeof parent === 'number') return void request.error(stale(parent))
-      const oldloc = Loc.ofInode(source)
-      const newloc = Loc.ofName(parent, name, source)
-      const rep = await request.frame.wind(request.top, 'link', { oldloc, newloc })
-      if (rep.errno !== 0) return void request.error(stale(rep.errno))
-      bridge.replyEntry(request, source, parent, name, rep.stat)
-    },
+  unlink: Ops['unlink'] = (request, name) => {
+    return this.#removeEntry(request, name, 'unlink')
+  }
+
+  rmdir: Ops['rmdir'] = (request, name) => {
+    return this.#removeEntry(request, name, 'rmdir')
+  }
+
+  rename: Ops['rename'] = async (request, { newdir, oldname, newname }) => {
+    const oldParent = await this.#parentOf(request, request.nodeid)
+    if (typeof oldParent === 'number') return void request.error(oldParent)
+    const newParent = await this.#parentOf(request, newdir)
+    if (typeof newParent === 'number') return void request.error(newParent)
+    const source = await this.#resolveName(request, oldParent, oldname)
+    if (typeof source === 'number') return void request.error(stale(source))
+    // The target may not exist; when it does, translators need to know what goes.
+    const target = await this.#resolveName(request, newParent, newname)
+    if (typeof target === 'number' && target !== E.NOENT && target !== E.STALE) {
+      return void request.error(target)
+    }
+    const oldloc = Loc.ofName(oldParent, oldname, source)
+    const newInode = typeof target === 'number' ? this.#bridge.table.newInode() : target
+    const newloc = Loc.ofName(newParent, newname, newInode)
+    const rep = await request.frame.wind(request.top, 'rename', { oldloc, newloc })
+    if (rep.errno !== 0) return void request.error(rep.errno)
+    // Two names of one file: rename(2) does nothing and both stay.
+    if (source !== newInode)
+      this.#bridge.table.rename(oldParent, oldname, newParent, newname, source)
+    request.ok()
+  }
+
+  link: Ops['link'] = async (request, { oldnodeid, name }) => {
+    const source = await this.#parentOf(request, oldnodeid)
+    if (typeof source === 'number') return void request.error(stale(source))
+    const parent = await this.#parentOf(request, request.nodeid)
+    if (typeof parent === 'number') return void request.error(stale(parent))
+    const oldloc = Loc.ofInode(source)
+    const newloc = Loc.ofName(parent, name, source)
+    const rep = await request.frame.wind(request.top, 'link', { oldloc, newloc })
+    if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    this.#bridge.replyEntry(request, source, parent, name, rep.stat)
   }
 }
 
@@ -230,7 +235,7 @@ async function replyCreated(
       flags,
     })
     if (opened.errno !== 0) {
-      bridge.table.forget(linked, 1)
+      bridge.takeBack(linked)
       return void request.error(stale(opened.errno))
     }
   }
@@ -242,7 +247,10 @@ async function replyCreated(
     entryValid: bridge.entryValid,
     attrValid: bridge.attrValid,
   }
-  if (request.created(entry, file.fh, openFlagsFor(bridge, file, rep.xdata))) return
+  if (request.created(entry, file.fh, openFlagsFor(bridge, file, rep.xdata))) {
+    giveBackIdleInodes(bridge)
+    return
+  }
   bridge.files.close(file)
-  bridge.table.forget(linked, 1)
+  bridge.takeBack(linked)
 }

@@ -1,4 +1,5 @@
 /** Requests about open files: OPEN, READ, WRITE, FLUSH, RELEASE, FSYNC, FALLOCATE, LSEEK. */
+import { clock } from '../../../src/core/clock.ts'
 import type { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import { Fd } from '../../../src/core/fd.ts'
@@ -6,6 +7,7 @@ import {
   F_SETLK,
   F_UNLCK,
   FALLOC_FL_KEEP_SIZE,
+  type Rep,
   SEEK_DATA,
   SEEK_HOLE,
 } from '../../../src/core/fop.ts'
@@ -17,7 +19,8 @@ import type { FuseOps } from '../../../src/fuse/opcodes.ts'
 import type { FuseRequest } from '../../../src/fuse/request.ts'
 import { dropPrivileges } from './attr-ops.ts'
 import type { OpenFile } from './files.ts'
-import { type FuseBridge, isPrivileged, stale } from './index.ts'
+import type { FuseBridge } from './index.ts'
+import { isPrivileged, stale } from './rules.ts'
 
 const O_TRUNC = 0o1000
 
@@ -63,136 +66,138 @@ export function useFile(
   return file
 }
 
-export function fileOps(bridge: FuseBridge): Ops {
-  return {
-    async open(request, { flags, openFlags }) {
-      const inode = bridge.inodeOf(request)
-      if (inode === undefined) return void request.error(E.STALE)
-      const errno = await bridge.ready(request, inode)
+export class FileOps implements Ops {
+  readonly #bridge: FuseBridge
+
+  constructor(bridge: FuseBridge) {
+    this.#bridge = bridge
+  }
+
+  open: Ops['open'] = async (request, { flags, openFlags }) => {
+    const inode = this.#bridge.inodeOf(request)
+    if (inode === undefined) return void request.error(E.STALE)
+    const errno = await this.#bridge.ready(request, inode)
+    if (errno !== 0) return void request.error(errno)
+    const loc = Loc.ofInode(inode)
+    if ((flags & O_TRUNC) !== 0 && (openFlags & abi.OPEN_KILL_SUIDGID) !== 0) {
+      const refused = await dropPrivileges(this.#bridge, request, inode, undefined)
+      if (refused !== 0) return void request.error(refused)
+    }
+    const fd = new Fd(inode, flags, request.pid)
+    inode.openedAt = clock.now()
+    const opening = request.frame.wind(request.top, 'open', { loc, fd, flags })
+    // A truncated file has no pages to keep; the kernel knows its size.
+    const truncates = (flags & O_TRUNC) !== 0
+    const asking = truncates ? undefined : request.frame.wind(request.top, 'stat', { loc })
+    const [rep, now] = await Promise.all([opening, asking])
+    if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    const file = this.#bridge.files.add(fd)
+    const keep = !truncates && mayKeepCache(this.#bridge, inode, now)
+    const fopen = openFlagsFor(this.#bridge, file, rep.xdata) | (keep ? abi.FOPEN_KEEP_CACHE : 0)
+    if (!request.opened(file.fh, fopen)) this.#bridge.files.close(file)
+  }
+
+  read: Ops['read'] = async (request, input) => {
+    const file = useFile(this.#bridge, request, input.fh)
+    if (file === E.BADF) return void request.error(E.BADF)
+    const { offset, size, flags } = input
+    if (offset > Number.MAX_SAFE_INTEGER - size) return void request.data(NOTHING, 0)
+    const frame = asOwner(request.frame, input.lockOwner)
+    const rep = await frame.wind(request.top, 'readv', { fd: file.fd, size, offset, flags })
+    if (rep.errno !== 0) return void request.error(rep.errno)
+    if (rep.size > size) return void request.error(E.IO)
+    request.data(rep.data, rep.size)
+  }
+
+  write: Ops['write'] = async (request, input) => {
+    const file = useFile(this.#bridge, request, input.fh)
+    if (file === E.BADF) return void request.error(E.BADF)
+    const { offset, size, flags } = input
+    if (offset > Number.MAX_SAFE_INTEGER - size) return void request.error(E.FBIG)
+    const { fd } = file
+    // Before anything asynchronous: the message's buffer is read into again after that.
+    const data = [request.device.take(abi.WRITE_DATA_AT, size)]
+    const kill = (input.writeFlags & abi.WRITE_KILL_SUIDGID) !== 0
+    if (kill && this.#bridge.mayBePrivileged(fd.inode)) {
+      const errno = await dropPrivileges(this.#bridge, request, fd.inode, fd)
       if (errno !== 0) return void request.error(errno)
-      const loc = Loc.ofInode(inode)
-      if ((flags & O_TRUNC) !== 0 && (openFlags & abi.OPEN_KILL_SUIDGID) !== 0) {
-        const refused = await dropPrivileges(bridge, request, inode, undefined)
-        if (refused !== 0) return void request.error(refused)
-      }
-      const fd = new Fd(inode, flags, request.pid)
-      const rep = await request.frame.wind(request.top, 'open', { loc, fd, flags })
-      if (rep.errno !== 0) return void request.error(stale(rep.errno))
-      const file = bridge.files.add(fd)
-      const keep = await keepCache(bridge, request, inode, fd)
-      const fopen = openFlagsFor(bridge, file, rep.xdata) | (keep ? abi.FOPEN_KEEP_CACHE : 0)
-      if (!request.opened(file.fh, fopen)) bridge.files.close(file)
-    },
+    }
+    const frame = asOwner(request.frame, input.lockOwner)
+    const rep = await frame.wind(request.top, 'writev', { fd, data, size, offset, flags })
+    if (rep.errno !== 0) return void request.error(rep.errno)
+    if (kill && isPrivileged(rep.poststat.mode)) {
+      // Another client made it privileged while we did not look.
+      this.#bridge.sawMode(fd.inode, rep.poststat.mode)
+      await dropPrivileges(this.#bridge, request, fd.inode, fd)
+    }
+    request.count(Math.min(rep.size, size))
+  }
 
-    async read(request, input) {
-      const file = useFile(bridge, request, input.fh)
-      if (file === E.BADF) return void request.error(E.BADF)
-      const { offset, size, flags } = input
-      if (offset > Number.MAX_SAFE_INTEGER - size) return void request.data(NOTHING, 0)
-      const frame = asOwner(request.frame, input.lockOwner)
-      const rep = await frame.wind(request.top, 'readv', { fd: file.fd, size, offset, flags })
-      if (rep.errno !== 0) return void request.error(rep.errno)
-      if (rep.size > size) return void request.error(E.IO)
-      request.data(rep.data, rep.size)
-    },
+  flush: Ops['flush'] = async (request, { fh, lockOwner }) => {
+    const file = useFile(this.#bridge, request, fh)
+    if (file === E.BADF) return void request.error(E.BADF)
+    // With the owner the bricks let go of its fcntl locks before close(2) returns.
+    const frame = request.frame.with({ lkOwner: lockOwner })
+    const rep = await frame.wind(request.top, 'flush', { fd: file.fd })
+    if (rep.errno !== 0) return void request.error(rep.errno)
+    request.ok()
+  }
 
-    async write(request, input) {
-      const file = useFile(bridge, request, input.fh)
-      if (file === E.BADF) return void request.error(E.BADF)
-      const { offset, size, flags } = input
-      if (offset > Number.MAX_SAFE_INTEGER - size) return void request.error(E.FBIG)
-      const { fd } = file
-      // Before anything asynchronous: the message's buffer is read into again after that.
-      const data = [request.device.take(abi.WRITE_DATA_AT, size)]
-      const kill = (input.writeFlags & abi.WRITE_KILL_SUIDGID) !== 0
-      if (kill && bridge.privileged.get(fd.inode) !== undefined) {
-        const errno = await dropPrivileges(bridge, request, fd.inode, fd)
-        if (errno !== 0) return void request.error(errno)
-      }
-      const frame = asOwner(request.frame, input.lockOwner)
-      const rep = await frame.wind(request.top, 'writev', { fd, data, size, offset, flags })
-      if (rep.errno !== 0) return void request.error(rep.errno)
-      if (kill && isPrivileged(rep.poststat.mode)) {
-        // Another client made it privileged while we did not look.
-        bridge.observe(fd.inode, rep.poststat)
-        await dropPrivileges(bridge, request, fd.inode, fd)
-      }
-      request.count(Math.min(rep.size, size))
-    },
+  release: Ops['release'] = async (request, input) => {
+    const file = this.#bridge.files.get(input.fh)
+    if (file === undefined) return void request.ok()
+    if ((input.releaseFlags & abi.RELEASE_FLOCK_UNLOCK) !== 0 && !file.lost) {
+      this.#bridge.hold(request, file)
+      const frame = request.frame.with({ lkOwner: input.lockOwner })
+      const { lockOwner: lkOwner } = input
+      const flock = { type: F_UNLCK, whence: 0, start: 0n, len: 0n, pid: request.pid, lkOwner }
+      await frame.wind(request.top, 'lk', { fd: file.fd, cmd: F_SETLK, flock })
+    }
+    request.ok()
+    this.#bridge.files.close(file)
+  }
 
-    async flush(request, { fh, lockOwner }) {
-      const file = useFile(bridge, request, fh)
-      if (file === E.BADF) return void request.error(E.BADF)
-      // With the owner the bricks let go of its fcntl locks before close(2) returns.
-      const frame = request.frame.with({ lkOwner: lockOwner })
-      const rep = await frame.wind(request.top, 'flush', { fd: file.fd })
-      if (rep.errno !== 0) return void request.error(rep.errno)
-      request.ok()
-    },
+  fsync: Ops['fsync'] = async (request, { fh, datasync }) => {
+    const file = useFile(this.#bridge, request, fh)
+    if (file === E.BADF) return void request.error(E.BADF)
+    const rep = await request.frame.wind(request.top, 'fsync', { fd: file.fd, datasync })
+    if (rep.errno !== 0) return void request.error(rep.errno)
+    request.ok()
+  }
 
-    async release(request, input) {
-      const file = bridge.files.get(input.fh)
-      if (file === undefined) return void request.ok()
-      if ((input.releaseFlags & abi.RELEASE_FLOCK_UNLOCK) !== 0 && !file.lost) {
-        bridge.hold(request, file)
-        const frame = request.frame.with({ lkOwner: input.lockOwner })
-        const { lockOwner: lkOwner } = input
-        const flock = { type: F_UNLCK, whence: 0, start: 0n, len: 0n, pid: request.pid, lkOwner }
-        await frame.wind(request.top, 'lk', { fd: file.fd, cmd: F_SETLK, flock })
-      }
-      request.ok()
-      bridge.files.close(file)
-    },
+  fallocate: Ops['fallocate'] = async (request, input) => {
+    const file = useFile(this.#bridge, request, input.fh)
+    if (file === E.BADF) return void request.error(E.BADF)
+    if (input.offset + input.length > Number.MAX_SAFE_INTEGER) return void request.error(E.FBIG)
+    const errno = await allocate(request, file.fd, input)
+    if (errno !== 0) return void request.error(errno)
+    request.ok()
+  }
 
-    async fsync(request, { fh, datasync }) {
-      const file = useFile(bridge, request, fh)
-      if (file === E.BADF) return void request.error(E.BADF)
-      const rep = await request.frame.wind(request.top, 'fsync', { fd: file.fd, datasync })
-      if (rep.errno !== 0) return void request.error(rep.errno)
-      request.ok()
-    },
-
-    async fallocate(request, input) {
-      const file = useFile(bridge, request, input.fh)
-      if (file === E.BADF) return void request.error(E.BADF)
-      if (input.offset + input.length > Number.MAX_SAFE_INTEGER) return void request.error(E.FBIG)
-      const errno = await allocate(request, file.fd, input)
-      if (errno !== 0) return void request.error(errno)
-      request.ok()
-    },
-
-    async lseek(request, { fh, offset, whence }) {
-      const file = useFile(bridge, request, fh)
-      if (file === E.BADF) return void request.error(E.BADF)
-      if (whence !== LSEEK_DATA && whence !== LSEEK_HOLE) return void request.error(E.INVAL)
-      if (offset > Number.MAX_SAFE_INTEGER) return void request.error(E.NXIO)
-      const what = whence === LSEEK_DATA ? SEEK_DATA : SEEK_HOLE
-      const rep = await request.frame.wind(request.top, 'seek', { fd: file.fd, offset, what })
-      if (rep.errno !== 0) return void request.error(rep.errno)
-      request.offset(rep.offset)
-    },
+  lseek: Ops['lseek'] = async (request, { fh, offset, whence }) => {
+    const file = useFile(this.#bridge, request, fh)
+    if (file === E.BADF) return void request.error(E.BADF)
+    if (whence !== LSEEK_DATA && whence !== LSEEK_HOLE) return void request.error(E.INVAL)
+    if (offset > Number.MAX_SAFE_INTEGER) return void request.error(E.NXIO)
+    const what = whence === LSEEK_DATA ? SEEK_DATA : SEEK_HOLE
+    const rep = await request.frame.wind(request.top, 'seek', { fd: file.fd, offset, what })
+    if (rep.errno !== 0) return void request.error(rep.errno)
+    request.offset(rep.offset)
   }
 }
 
 /**
- * Whether the kernel may keep the pages it has: only with `fopen-keep-cache`, and only if the file
- * as the bricks show it now is the one the pages were read from. Without, every open drops them,
- * so that what another client wrote before is seen.
+ * The file as it is now, asked together with the open, against what the kernel was told: the same,
+ * and the kernel may keep its pages; another, and it must drop its attributes too, or it would read
+ * no further than the old size.
  */
-async function keepCache(
-  bridge: FuseBridge,
-  request: FuseRequest,
-  inode: Inode,
-  fd: Fd,
-): Promise<boolean> {
-  if (bridge.options['fopen-keep-cache'] !== true) return false
-  const rep = await request.frame.wind(request.top, 'fstat', { fd })
-  if (rep.errno !== 0) return false
-  const { size, mtime, mtimeNsec, ctime, ctimeNsec } = rep.stat
-  const version = `${size} ${mtime}.${mtimeNsec} ${ctime}.${ctimeNsec}`
-  const unchanged = bridge.versions.get(inode) === version
-  bridge.versions.set(inode, version)
-  return unchanged
+function mayKeepCache(bridge: FuseBridge, inode: Inode, now: Rep<'stat'> | undefined): boolean {
+  if (now?.errno === 0 && bridge.seen.get(inode)?.matches(now.stat) === true) {
+    const allowed = bridge.options['fopen-keep-cache'] ?? true
+    return allowed && (bridge.initFlags & abi.FUSE_AUTO_INVAL_DATA) !== 0
+  }
+  if (inode.nodeid !== 0) bridge.device.notifyNow(abi.invalInode(inode.nodeid, false))
+  return false
 }
 
 /** fallocate(2) by its mode; 0 or the errno. */

@@ -21,7 +21,7 @@ import type { Event } from '../../../src/core/event.ts'
 import type { MaybePromise, Rep } from '../../../src/core/fop.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
 import { gfidText, NULL_GFID, ROOT_GFID } from '../../../src/core/gfid.ts'
-import { type Iatt, S_IFMT, S_IFREG } from '../../../src/core/iatt.ts'
+import { type Iatt, S_IFMT } from '../../../src/core/iatt.ts'
 import { type Inode, type InodeTable, inodePath } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { parseBool } from '../../../src/core/options.ts'
@@ -40,21 +40,23 @@ import { type FuseOps, opcodes, refusedOpcodes } from '../../../src/fuse/opcodes
 import { FuseRequest } from '../../../src/fuse/request.ts'
 import type { Graph } from '../../../src/graph/build.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
-import { attrOps } from './attr-ops.ts'
+import { AttrOps } from './attr-ops.ts'
 import { Credentials } from './credentials.ts'
-import { dirOps } from './dir-ops.ts'
-import { entryOps } from './entry-ops.ts'
-import { fileOps } from './file-ops.ts'
+import { DirOps } from './dir-ops.ts'
+import { EntryOps } from './entry-ops.ts'
+import { FileOps } from './file-ops.ts'
 import { type OpenFile, OpenFiles } from './files.ts'
 import { giveBackIdleInodes } from './idle.ts'
 import { Invalidator } from './invalidate.ts'
-import { lockOps } from './lock-ops.ts'
+import { LockOps } from './lock-ops.ts'
 import type { options } from './options.ts'
-import { sessionOps } from './session-ops.ts'
+import { isPrivileged, stale } from './rules.ts'
+import { Seen } from './seen.ts'
+import { SessionOps } from './session-ops.ts'
 import { migrateFiles } from './switch.ts'
 import { invalidateOnUpcall } from './upcall.ts'
 import { PendingWatch } from './watch.ts'
-import { xattrOps } from './xattr-ops.ts'
+import { XattrOps } from './xattr-ops.ts'
 
 export { options } from './options.ts'
 
@@ -63,6 +65,8 @@ const SWITCH_DRAIN_MS = 5000
 /** How often the drain looks. */
 const SWITCH_POLL_MS = 20
 
+const newSeen = (): Seen => new Seen()
+
 /** A graph in use, with the requests that began on it. */
 interface ActiveGraph {
   readonly graph: Graph
@@ -70,13 +74,6 @@ interface ActiveGraph {
   /** Another graph has taken over. */
   retired: boolean
 }
-
-/** The file's mode makes whoever runs it somebody else, and a write must end that. */
-export const isPrivileged = (mode: number): boolean =>
-  (mode & S_IFMT) === S_IFREG && ((mode & 0o4000) !== 0 || (mode & 0o2010) === 0o2010)
-
-/** A vanished object behind a node id: ESTALE makes the kernel look the path up again. */
-export const stale = (errno: Errno): Errno => (errno === E.NOENT ? E.STALE : errno)
 
 export class FuseBridge extends Xlator<typeof options> {
   readonly table: InodeTable
@@ -90,10 +87,8 @@ export class FuseBridge extends Xlator<typeof options> {
   readonly directIo: boolean
   /** The system/posix-acl translator checks permissions, not the kernel. */
   readonly acl: boolean
-  /** Modes of privileged regular files, as last seen. */
-  readonly privileged: InodeContext<number>
-  /** Size and times the kernel's pages belong to; only with fopen-keep-cache. */
-  readonly versions: InodeContext<string>
+  /** What the kernel was told of inodes it knows. */
+  readonly seen: InodeContext<Seen>
   /** What the kernel negotiated; set by INIT. */
   initFlags = 0
   protoMinor = 0
@@ -132,8 +127,7 @@ export class FuseBridge extends Xlator<typeof options> {
     this.negativeValid = validity(given['negative-timeout'])
     this.directIo = parseDirectIo(given['direct-io-mode'])
     this.acl = given.acl || given['uid-map-root'] !== undefined
-    this.privileged = new InodeContext(this as unknown as Xlator)
-    this.versions = new InodeContext(this as unknown as Xlator)
+    this.seen = new InodeContext(this as unknown as Xlator)
     this.#credentials = new Credentials({
       gidTimeout: given['gid-timeout'],
       resolveGids: given['resolve-gids'],
@@ -142,13 +136,13 @@ export class FuseBridge extends Xlator<typeof options> {
       uidMapRoot: given['uid-map-root'],
     })
     this.#ops = {
-      ...sessionOps(this),
-      ...entryOps(this),
-      ...attrOps(this),
-      ...fileOps(this),
-      ...dirOps(this),
-      ...xattrOps(this),
-      ...lockOps(this),
+      ...new SessionOps(this),
+      ...new EntryOps(this),
+      ...new AttrOps(this),
+      ...new FileOps(this),
+      ...new DirOps(this),
+      ...new XattrOps(this),
+      ...new LockOps(this),
     }
     this.#watch = new PendingWatch(this.graph.pool, this.log)
     this.firstLookup = new Promise((resolve) => {
@@ -469,14 +463,35 @@ export class FuseBridge extends Xlator<typeof options> {
       entryValid: this.entryValid,
       attrValid: this.attrValid,
     })
-    if (!taken) this.table.forget(linked, 1)
+    if (!taken) this.takeBack(linked)
     else giveBackIdleInodes(this)
   }
 
-  /** Attributes of the inode passed by: remembers what later requests need to know. */
+  /** The kernel did not take an entry reply. */
+  takeBack(inode: Inode): void {
+    this.seen.get(inode)?.clear()
+    this.table.forget(inode, 1)
+  }
+
+  /** The kernel is being told the inode's attributes. */
   observe(inode: Inode, stat: Iatt): void {
-    if (isPrivileged(stat.mode)) this.privileged.set(inode, stat.mode)
-    else if (this.privileged.get(inode) !== undefined) this.privileged.delete(inode)
+    this.seen.need(inode, newSeen).set(stat)
+  }
+
+  /** The inode's mode, learned without telling the kernel. */
+  sawMode(inode: Inode, mode: number): void {
+    this.seen.need(inode, newSeen).mode = mode
+  }
+
+  /** A write by somebody unprivileged must end the file's set-uid or set-gid, as far as is known. */
+  mayBePrivileged(inode: Inode): boolean {
+    return isPrivileged(this.seen.get(inode)?.mode ?? 0)
+  }
+
+  /** Tells the kernel the inode's attributes, or not, if it does not take them. */
+  replyAttr(request: FuseRequest, inode: Inode, stat: Iatt): void {
+    this.observe(inode, stat)
+    if (!request.attr(inode.gfid, stat, this.attrValid)) this.seen.get(inode)?.clear()
   }
 
   override dump(sink: DumpSink): void {

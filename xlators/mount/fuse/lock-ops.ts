@@ -19,12 +19,18 @@ interface Blocked {
   interrupted: boolean
 }
 
-export function lockOps(bridge: FuseBridge): Ops {
-  /** By the kernel's number of the request. */
-  const blocked = new Map<number, Blocked>()
+export class LockOps implements Ops {
+  readonly #bridge: FuseBridge
 
-  const setlk = async (request: FuseRequest, input: LkIn, cmd: number): Promise<void> => {
-    const file = useFile(bridge, request, input.fh)
+  constructor(bridge: FuseBridge) {
+    this.#bridge = bridge
+  }
+
+  /** By the kernel's number of the request. */
+  readonly #blocked = new Map<number, Blocked>()
+
+  readonly #setlk = async (request: FuseRequest, input: LkIn, cmd: number): Promise<void> => {
+    const file = useFile(this.#bridge, request, input.fh)
     if (file === E.BADF) return void request.error(E.BADF)
     const { fd } = file
     const flock = flockOf(input)
@@ -37,9 +43,9 @@ export function lockOps(bridge: FuseBridge): Ops {
       return
     }
     const waiting: Blocked = { request, fd, flock, interrupted: false }
-    blocked.set(request.unique, waiting)
+    this.#blocked.set(request.unique, waiting)
     const rep = await frame.wind(request.top, 'lk', { fd, cmd, flock })
-    blocked.delete(request.unique)
+    this.#blocked.delete(request.unique)
     if (rep.errno === 0) file.hasLocks = true
     if (!waiting.interrupted) {
       if (rep.errno !== 0) request.error(rep.errno)
@@ -50,7 +56,7 @@ export function lockOps(bridge: FuseBridge): Ops {
       const unlock = { ...flock, type: F_UNLCK }
       const undo = await frame.wind(request.top, 'lk', { fd, cmd: F_SETLK, flock: unlock })
       if (undo.errno !== 0) {
-        bridge.log.error(
+        this.#bridge.log.error(
           { errno: errnoName(undo.errno) },
           'an interrupted lock could not be undone',
         )
@@ -58,48 +64,45 @@ export function lockOps(bridge: FuseBridge): Ops {
     }
   }
 
-  return {
-    async getlk(request, input) {
-      const file = useFile(bridge, request, input.fh)
-      if (file === E.BADF) return void request.error(E.BADF)
-      const frame = request.frame.with({ lkOwner: input.lockOwner })
-      const flock = flockOf(input)
-      const rep = await frame.wind(request.top, 'lk', { fd: file.fd, cmd: F_GETLK, flock })
-      if (rep.errno !== 0) return void request.error(rep.errno)
-      const { type, start, len, pid } = rep.flock
-      if (type === F_UNLCK) request.lock({ start: 0n, end: 0n, type, pid: 0 })
-      else request.lock({ start, end: len === 0n ? OFFSET_MAX : start + len - 1n, type, pid })
-    },
+  getlk: Ops['getlk'] = async (request, input) => {
+    const file = useFile(this.#bridge, request, input.fh)
+    if (file === E.BADF) return void request.error(E.BADF)
+    const frame = request.frame.with({ lkOwner: input.lockOwner })
+    const flock = flockOf(input)
+    const rep = await frame.wind(request.top, 'lk', { fd: file.fd, cmd: F_GETLK, flock })
+    if (rep.errno !== 0) return void request.error(rep.errno)
+    const { type, start, len, pid } = rep.flock
+    if (type === F_UNLCK) request.lock({ start: 0n, end: 0n, type, pid: 0 })
+    else request.lock({ start, end: len === 0n ? OFFSET_MAX : start + len - 1n, type, pid })
+  }
 
-    setlk(request, input) {
-      return setlk(request, input, F_SETLK)
-    },
+  setlk: Ops['setlk'] = (request, input) => {
+    return this.#setlk(request, input, F_SETLK)
+  }
 
-    setlkw(request, input) {
-      return setlk(request, input, F_SETLKW)
-    },
+  setlkw: Ops['setlkw'] = (request, input) => {
+    return this.#setlk(request, input, F_SETLKW)
+  }
 
-    /**
-     * A caller got a signal. Only a waiting lock is given up: the bricks are asked to let go of it,
-     * and then the caller is answered at once. One reader sees requests in order, so an unknown
-     * number is one answered in the meantime.
-     */
-    async interrupt(request, unique) {
-      const waiting = blocked.get(unique)
-      if (waiting === undefined || waiting.interrupted) return
-      const { fd, flock } = waiting
-      const name =
-        'glusterfs.intrlk.tposix.kblocked.' + `${flock.whence},${flock.start}-${flock.len}`
-      const frame = request.frame.with({ ...waiting.request.frame.creds, lkOwner: flock.lkOwner })
-      const rep = await frame.wind(waiting.request.top, 'fgetxattr', { fd, name })
-      if (rep.errno !== 0) {
-        bridge.log.info({ errno: errnoName(rep.errno) }, 'a waiting lock could not be given up')
-        return
-      }
-      if (blocked.get(unique) !== waiting) return
-      waiting.interrupted = true
-      waiting.request.error(E.INTR)
-    },
+  /**
+   * A caller got a signal. Only a waiting lock is given up: the bricks are asked to let go of it,
+   * and then the caller is answered at once. One reader sees requests in order, so an unknown
+   * number is one answered in the meantime.
+   */
+  interrupt: Ops['interrupt'] = async (request, unique) => {
+    const waiting = this.#blocked.get(unique)
+    if (waiting === undefined || waiting.interrupted) return
+    const { fd, flock } = waiting
+    const name = `glusterfs.intrlk.tposix.kblocked.${flock.whence},${flock.start}-${flock.len}`
+    const frame = request.frame.with({ ...waiting.request.frame.creds, lkOwner: flock.lkOwner })
+    const rep = await frame.wind(waiting.request.top, 'fgetxattr', { fd, name })
+    if (rep.errno !== 0) {
+      this.#bridge.log.info({ errno: errnoName(rep.errno) }, 'a waiting lock could not be given up')
+      return
+    }
+    if (this.#blocked.get(unique) !== waiting) return
+    waiting.interrupted = true
+    waiting.request.error(E.INTR)
   }
 }
 

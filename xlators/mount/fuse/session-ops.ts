@@ -29,48 +29,52 @@ function wantedFlags(bridge: FuseBridge): number {
 
 type Ops = Pick<FuseOps, 'init' | 'destroy' | 'forget' | 'batchForget'>
 
-export function sessionOps(bridge: FuseBridge): Ops {
-  const forget = (nodeid: number, count: number): void => {
-    const inode = bridge.table.byNodeid(nodeid)
-    if (inode !== undefined) bridge.table.forget(inode, count)
+export class SessionOps implements Ops {
+  readonly #bridge: FuseBridge
+
+  constructor(bridge: FuseBridge) {
+    this.#bridge = bridge
   }
 
-  return {
-    init(request, input) {
-      if (input.major !== abi.FUSE_KERNEL_VERSION || input.minor < abi.FUSE_MINOR_MIN) {
-        bridge.log.error(`the kernel speaks FUSE ${input.major}.${input.minor}; 7.28 is needed`)
-        bridge.device.close()
-        request.answered = true
-        return
-      }
-      const qlen = bridge.options['background-qlen']
-      const threshold = bridge.options['congestion-threshold'] ?? Math.floor((qlen * 3) / 4)
-      bridge.protoMinor = input.minor
-      bridge.initFlags = input.flags & wantedFlags(bridge)
-      request.init({
-        minor: Math.min(input.minor, abi.FUSE_KERNEL_MINOR_VERSION),
-        maxReadahead: IO_BYTES_MAX,
-        flags: bridge.initFlags,
-        flags2: input.flags2 & abi.FUSE2_DIRECT_IO_ALLOW_MMAP,
-        maxBackground: qlen,
-        congestionThreshold: Math.min(threshold, qlen),
-        maxWrite: IO_BYTES_MAX,
-        timeGran: bridge.options['attr-times-granularity'],
-        maxPages: IO_BYTES_MAX / 4096,
-      })
-      if (bridge.active === undefined) bridge.device.pause()
-    },
+  readonly #forget = (nodeid: number, count: number): void => {
+    const inode = this.#bridge.table.byNodeid(nodeid)
+    if (inode !== undefined) this.#bridge.table.forget(inode, count)
+  }
 
-    destroy(request) {
-      request.ok()
-    },
+  init: Ops['init'] = (request, input) => {
+    if (input.major !== abi.FUSE_KERNEL_VERSION || input.minor < abi.FUSE_MINOR_MIN) {
+      this.#bridge.log.error(`the kernel speaks FUSE ${input.major}.${input.minor}; 7.28 is needed`)
+      this.#bridge.device.close()
+      request.answered = true
+      return
+    }
+    const qlen = this.#bridge.options['background-qlen']
+    const threshold = this.#bridge.options['congestion-threshold'] ?? Math.floor((qlen * 3) / 4)
+    this.#bridge.protoMinor = input.minor
+    this.#bridge.initFlags = input.flags & wantedFlags(this.#bridge)
+    request.init({
+      minor: Math.min(input.minor, abi.FUSE_KERNEL_MINOR_VERSION),
+      maxReadahead: IO_BYTES_MAX,
+      flags: this.#bridge.initFlags,
+      flags2: input.flags2 & abi.FUSE2_DIRECT_IO_ALLOW_MMAP,
+      maxBackground: qlen,
+      congestionThreshold: Math.min(threshold, qlen),
+      maxWrite: IO_BYTES_MAX,
+      timeGran: this.#bridge.options['attr-times-granularity'],
+      maxPages: IO_BYTES_MAX / 4096,
+    })
+    if (this.#bridge.active === undefined) this.#bridge.device.pause()
+  }
 
-    forget(request, count) {
-      forget(request.nodeid, count)
-    },
+  destroy: Ops['destroy'] = (request) => {
+    request.ok()
+  }
 
-    batchForget(_request, forgets) {
-      for (const { nodeid, nlookup } of forgets) forget(nodeid, nlookup)
-    },
+  forget: Ops['forget'] = (request, count) => {
+    this.#forget(request.nodeid, count)
+  }
+
+  batchForget: Ops['batchForget'] = (_request, forgets) => {
+    for (const { nodeid, nlookup } of forgets) this.#forget(nodeid, nlookup)
   }
 }

@@ -6,7 +6,8 @@ import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import type { FuseOps } from '../../../src/fuse/opcodes.ts'
 import type { FuseRequest } from '../../../src/fuse/request.ts'
-import { type FuseBridge, stale } from './index.ts'
+import type { FuseBridge } from './index.ts'
+import { stale } from './rules.ts'
 
 type Ops = Pick<FuseOps, 'setxattr' | 'getxattr' | 'listxattr' | 'removexattr'>
 
@@ -20,85 +21,90 @@ const READ_ONLY: ReadonlySet<string> = new Set(['trusted.gfid', 'trusted.gluster
 const VISIBLE = /^(user|trusted|security|system)\./
 const INTERNAL = /^trusted\.(gfid|glusterfs\.|afr\.|ec\.|pgfid\.|bit-rot\.|SGI_ACL_)/
 
-export function xattrOps(bridge: FuseBridge): Ops {
-  const { options } = bridge
+export class XattrOps implements Ops {
+  readonly #bridge: FuseBridge
+
+  constructor(bridge: FuseBridge) {
+    this.#bridge = bridge
+  }
 
   /** Why a name is not served, for reading and for changing it. */
-  const refused = (name: string, reading: boolean): Errno | 0 => {
-    if (name.startsWith('system.posix_acl_') && !bridge.acl) return E.OPNOTSUPP
-    const selinux = name === 'security.selinux' && !options.selinux
-    const capability = name === 'security.capability' && !options.capability && !options.selinux
+  readonly #refused = (name: string, reading: boolean): Errno | 0 => {
+    if (name.startsWith('system.posix_acl_') && !this.#bridge.acl) return E.OPNOTSUPP
+    const selinux = name === 'security.selinux' && !this.#bridge.options.selinux
+    const capability =
+      name === 'security.capability' &&
+      !this.#bridge.options.capability &&
+      !this.#bridge.options.selinux
     if (selinux || capability) return reading ? E.NODATA : E.OPNOTSUPP
     return 0
   }
 
-  const inodeFor = async (request: FuseRequest): Promise<Inode | Errno> => {
-    const inode = bridge.inodeOf(request)
+  readonly #inodeFor = async (request: FuseRequest): Promise<Inode | Errno> => {
+    const inode = this.#bridge.inodeOf(request)
     if (inode === undefined) return E.STALE
-    const errno = await bridge.ready(request, inode)
+    const errno = await this.#bridge.ready(request, inode)
     return errno !== 0 ? errno : inode
   }
 
-  return {
-    async setxattr(request, { name, flags, value }) {
-      if (READ_ONLY.has(name)) return void request.error(E.PERM)
-      const errno = refused(name, false)
-      if (errno !== 0) return void request.error(errno)
-      const inode = await inodeFor(request)
-      if (typeof inode === 'number') return void request.error(inode)
-      if (name === 'inode-invalidate') {
-        bridge.invalidator.names(inode)
-        return void request.ok()
-      }
-      const dict = new Dict().setBytes(name, value)
-      const loc = Loc.ofInode(inode)
-      const rep = await request.frame.wind(request.top, 'setxattr', { loc, dict, flags })
-      if (rep.errno !== 0) return void request.error(stale(rep.errno))
-      request.ok()
-    },
+  setxattr: Ops['setxattr'] = async (request, { name, flags, value }) => {
+    if (READ_ONLY.has(name)) return void request.error(E.PERM)
+    const errno = this.#refused(name, false)
+    if (errno !== 0) return void request.error(errno)
+    const inode = await this.#inodeFor(request)
+    if (typeof inode === 'number') return void request.error(inode)
+    if (name === 'inode-invalidate') {
+      this.#bridge.invalidator.names(inode)
+      return void request.ok()
+    }
+    const dict = new Dict().setBytes(name, value)
+    const loc = Loc.ofInode(inode)
+    const rep = await request.frame.wind(request.top, 'setxattr', { loc, dict, flags })
+    if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    request.ok()
+  }
 
-    async getxattr(request, { name, size }) {
-      const errno = refused(name, true)
-      if (errno !== 0) return void request.error(errno)
-      const inode = await inodeFor(request)
-      if (typeof inode === 'number') return void request.error(inode)
-      const own = virtualValue(inode, name)
-      if (own !== undefined) return replyValue(request, own, size)
-      const loc = Loc.ofInode(inode)
-      const rep = await request.frame.wind(request.top, 'getxattr', { loc, name })
-      if (rep.errno !== 0) return void request.error(stale(rep.errno))
-      const value = valueBytes(rep.dict, name)
-      if (value === undefined) return void request.error(E.NODATA)
-      replyValue(request, value, size)
-    },
+  getxattr: Ops['getxattr'] = async (request, { name, size }) => {
+    const errno = this.#refused(name, true)
+    if (errno !== 0) return void request.error(errno)
+    const inode = await this.#inodeFor(request)
+    if (typeof inode === 'number') return void request.error(inode)
+    const own = virtualValue(inode, name)
+    if (own !== undefined) return replyValue(request, own, size)
+    const loc = Loc.ofInode(inode)
+    const rep = await request.frame.wind(request.top, 'getxattr', { loc, name })
+    if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    const value = valueBytes(rep.dict, name)
+    if (value === undefined) return void request.error(E.NODATA)
+    replyValue(request, value, size)
+  }
 
-    async listxattr(request, { size }) {
-      const inode = await inodeFor(request)
-      if (typeof inode === 'number') return void request.error(inode)
-      const loc = Loc.ofInode(inode)
-      const rep = await request.frame.wind(request.top, 'getxattr', { loc, name: undefined })
-      if (rep.errno !== 0) return void request.error(stale(rep.errno))
-      let names = ''
-      for (const name of rep.dict.entries.keys()) {
-        if (!VISIBLE.test(name) || INTERNAL.test(name) || refused(name, true) !== 0) continue
-        // As the kernel's own file systems do (trusted.* is for CAP_SYS_ADMIN).
-        if (name.startsWith('trusted.') && request.uid !== 0) continue
-        names += `${name}\0`
-      }
-      replyValue(request, Buffer.from(names, 'latin1'), size)
-    },
+  listxattr: Ops['listxattr'] = async (request, { size }) => {
+    const inode = await this.#inodeFor(request)
+    if (typeof inode === 'number') return void request.error(inode)
+    const loc = Loc.ofInode(inode)
+    const rep = await request.frame.wind(request.top, 'getxattr', { loc, name: undefined })
+    if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    let names = ''
+    for (const name of rep.dict.entries.keys()) {
+      if (!VISIBLE.test(name) || INTERNAL.test(name) || this.#refused(name, true) !== 0) continue
+      // As the kernel's own file systems do (trusted.* is for CAP_SYS_ADMIN).
+      if (name.startsWith('trusted.') && request.uid !== 0) continue
+      names += `${name}\0`
+    }
+    replyValue(request, Buffer.from(names, 'latin1'), size)
+  }
 
-    async removexattr(request, name) {
-      if (READ_ONLY.has(name)) return void request.error(E.PERM)
-      const errno = refused(name, false)
-      if (errno !== 0) return void request.error(errno)
-      const inode = await inodeFor(request)
-      if (typeof inode === 'number') return void request.error(inode)
-      const loc = Loc.ofInode(inode)
-      const rep = await request.frame.wind(request.top, 'removexattr', { loc, name })
-      if (rep.errno !== 0) return void request.error(stale(rep.errno))
-      request.ok()
-    },
+  removexattr: Ops['removexattr'] = async (request, name) => {
+    if (READ_ONLY.has(name)) return void request.error(E.PERM)
+    const errno = this.#refused(name, false)
+    if (errno !== 0) return void request.error(errno)
+    const inode = await this.#inodeFor(request)
+    if (typeof inode === 'number') return void request.error(inode)
+    const loc = Loc.ofInode(inode)
+    const rep = await request.frame.wind(request.top, 'removexattr', { loc, name })
+    if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    request.ok()
   }
 }
 
