@@ -392,45 +392,48 @@ export class SimBrick extends Xlator<typeof options> {
 
   async #inodelk(
     frame: Frame,
-    node: SimNode | undefined,
+    gfid: Gfid,
     req: { volume: string; cmd: number; flock: Req<'inodelk'>['flock'] },
   ): Promise<Rep<'inodelk'>> {
-    if (node === undefined) return error(E.STALE)
+    const unlocking = req.flock.type === F_UNLCK
+    // A removed object keeps its locks until they are given back.
+    if (!unlocking && this.store.resolve(gfid) === undefined) return error(E.STALE)
     if (frame.creds.lkOwner.length === 0) return error(E.INVAL)
     const { start, len, type } = req.flock
     const lock: SimLock = {
       kind: 'inodelk',
       domain: req.volume,
-      object: node.gfid,
+      object: gfid,
       name: '',
       write: type === F_WRLCK,
       start,
       end: len === 0n ? -1n : start + len,
       owner: this.#owner(frame),
     }
-    if (type === F_UNLCK) return this.store.locks.unlock(lock) ? { errno: 0 } : error(E.INVAL)
+    if (unlocking) return this.store.locks.unlock(lock) ? { errno: 0 } : error(E.INVAL)
     const granted = await this.store.locks.lock(lock, req.cmd === F_SETLKW)
     return granted ? { errno: 0 } : error(E.AGAIN)
   }
 
   async #entrylk(
     frame: Frame,
-    node: SimNode | undefined,
+    gfid: Gfid,
     req: { volume: string; basename: string | undefined; cmd: number },
   ): Promise<Rep<'entrylk'>> {
-    if (node === undefined) return error(E.STALE)
+    const unlocking = req.cmd === ENTRYLK_UNLOCK
+    if (!unlocking && this.store.resolve(gfid) === undefined) return error(E.STALE)
     if (frame.creds.lkOwner.length === 0) return error(E.INVAL)
     const lock: SimLock = {
       kind: 'entrylk',
       domain: req.volume,
-      object: node.gfid,
+      object: gfid,
       name: req.basename ?? '',
       write: true,
       start: 0n,
       end: -1n,
       owner: this.#owner(frame),
     }
-    if (req.cmd === ENTRYLK_UNLOCK) {
+    if (unlocking) {
       return this.store.locks.unlock(lock) ? { errno: 0 } : error(E.INVAL)
     }
     const granted = await this.store.locks.lock(lock, req.cmd !== ENTRYLK_LOCK_NB)
@@ -626,10 +629,10 @@ export class SimBrick extends Xlator<typeof options> {
     fxattrop: (_frame, { fd, op, dict, xdata }) => this.#xattrop(this.#fdNode(fd), op, dict, xdata),
     readdir: (_frame, req) => this.#entries(req, false),
     readdirp: (_frame, req) => this.#entries(req, true),
-    inodelk: (frame, req) => this.#inodelk(frame, this.#node(req.loc), req),
-    finodelk: (frame, req) => this.#inodelk(frame, this.#fdNode(req.fd), req),
-    entrylk: (frame, req) => this.#entrylk(frame, this.#node(req.loc), req),
-    fentrylk: (frame, req) => this.#entrylk(frame, this.#fdNode(req.fd), req),
+    inodelk: (frame, req) => this.#inodelk(frame, req.loc.gfid, req),
+    finodelk: (frame, req) => this.#inodelk(frame, req.fd.inode.gfid, req),
+    entrylk: (frame, req) => this.#entrylk(frame, req.loc.gfid, req),
+    fentrylk: (frame, req) => this.#entrylk(frame, req.fd.inode.gfid, req),
     lk: (_frame, { flock }) => ({ errno: 0, flock }),
     seek: (_frame, { fd, offset }) => {
       const node = this.#fdNode(fd)

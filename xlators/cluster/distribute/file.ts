@@ -1,0 +1,229 @@
+/** Fops on one file: they go to its cached subvolume, and after the file if rebalance moves it. */
+import { Dict } from '../../../src/core/dict.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
+import type { Fd } from '../../../src/core/fd.ts'
+import type { FopName, MaybePromise, Ok, Rep, Req } from '../../../src/core/fop.ts'
+import type { Frame } from '../../../src/core/frame.ts'
+import { type Iatt, S_IFMT } from '../../../src/core/iatt.ts'
+import { type Inode, isDirInode } from '../../../src/core/inode.ts'
+import type { Xlator } from '../../../src/core/xlator.ts'
+import { hasLinktoMode, hasMigratingMode, hideMigration, mayBeMigrating } from './attributes.ts'
+import { learn } from './discover.ts'
+import type { Distribute } from './index.ts'
+import { IATT_IN_XDATA, PROTECT_WRITES } from './keys.ts'
+import { findCopy, findMoved, openOn, rememberOpen } from './migration.ts'
+
+/** What a fop does about a moving file. */
+interface Conduct {
+  /** Phase 1: the change is made on the destination too. */
+  readonly both: boolean
+  /** Phase 2: done again at the new place, on any sign of it or only when the file is missing. */
+  readonly again: 'always' | 'missing' | 'never'
+  /** The object's attributes after the fop, as the reply has them. */
+  stat(rep: object): Iatt | undefined
+}
+
+const noStat = (): undefined => undefined
+const poststat = (rep: object): Iatt => (rep as Ok<'writev'>).poststat
+const stat1 = (rep: object): Iatt => (rep as Ok<'stat'>).stat
+const xdataStat = (rep: object): Iatt | undefined =>
+  (rep as { xdata?: Dict }).xdata?.getIatt(IATT_IN_XDATA)
+
+const CHANGE: Conduct = { both: true, again: 'always', stat: poststat }
+const XATTR: Conduct = { both: true, again: 'always', stat: xdataStat }
+const ONLY_MISSING: Conduct = { both: false, again: 'missing', stat: noStat }
+const ATTRIBUTES: Conduct = { both: false, again: 'always', stat: poststat }
+const STAY: Conduct = { both: false, again: 'never', stat: noStat }
+
+const conducts = {
+  writev: CHANGE,
+  truncate: CHANGE,
+  ftruncate: CHANGE,
+  fallocate: CHANGE,
+  discard: CHANGE,
+  zerofill: CHANGE,
+  fsync: CHANGE,
+  setxattr: XATTR,
+  fsetxattr: XATTR,
+  removexattr: XATTR,
+  fremovexattr: XATTR,
+  xattrop: XATTR,
+  fxattrop: XATTR,
+  getxattr: ONLY_MISSING,
+  fgetxattr: ONLY_MISSING,
+  readv: { both: false, again: 'always', stat: stat1 },
+  stat: { both: false, again: 'always', stat: stat1 },
+  fstat: { both: false, again: 'always', stat: stat1 },
+  setattr: ATTRIBUTES,
+  fsetattr: ATTRIBUTES,
+  open: ONLY_MISSING,
+  access: ONLY_MISSING,
+  seek: ONLY_MISSING,
+  rchecksum: ONLY_MISSING,
+  readlink: { both: false, again: 'never', stat: stat1 },
+  lease: STAY,
+  getactivelk: STAY,
+  setactivelk: STAY,
+} satisfies Partial<Record<FopName, Conduct>>
+
+export type FileFop = keyof typeof conducts
+
+/** The subvolume of a file, asked for if DHT has not met the inode. */
+export function cachedSub(
+  dht: Distribute,
+  frame: Frame,
+  inode: Inode,
+): MaybePromise<Xlator | Errno> {
+  return dht.inodes.get(inode)?.cached ?? learnCached(dht, frame, inode)
+}
+
+async function learnCached(dht: Distribute, frame: Frame, inode: Inode): Promise<Xlator | Errno> {
+  const rep = await learn(dht, frame, inode)
+  if (rep.errno !== 0) return rep.errno
+  return dht.inodes.get(inode)?.cached ?? E.INVAL
+}
+
+/** A fop on a file, wherever it is. The first reply is the answer unless the file is moving. */
+export async function fileFop<K extends FileFop>(
+  dht: Distribute,
+  frame: Frame,
+  fop: K,
+  req: Req<K>,
+  inode: Inode,
+  fd?: Fd,
+): Promise<Rep<K>> {
+  const sub = dht.inodes.get(inode)?.cached ?? (await learnCached(dht, frame, inode))
+  if (typeof sub === 'number') return { errno: sub }
+  const rep = await frame.wind(sub, fop, req)
+  const conduct: Conduct = conducts[fop]
+  if (rep.errno === 0) {
+    const stat = conduct.stat(rep)
+    if (stat === undefined || !mayBeMigrating(stat)) return rep
+  } else if (!mayHaveMoved(rep.errno)) return rep
+  return followFile(dht, frame, fop, req, inode, fd, sub, rep)
+}
+
+function mayHaveMoved(errno: Errno): boolean {
+  return errno === E.NOENT || errno === E.STALE || errno === E.BADF || errno === E.BADFD
+}
+
+async function followFile<K extends FileFop>(
+  dht: Distribute,
+  frame: Frame,
+  fop: K,
+  req: Req<K>,
+  inode: Inode,
+  fd: Fd | undefined,
+  sub: Xlator,
+  first: Rep<K>,
+): Promise<Rep<K>> {
+  const conduct: Conduct = conducts[fop]
+  let rep = first
+  if (fd !== undefined && (rep.errno === E.BADF || rep.errno === E.BADFD)) {
+    const errno = await openOn(dht, frame, fd, sub)
+    if (errno !== 0 && errno !== E.NOENT && errno !== E.STALE) return rep
+    if (errno === 0) rep = await frame.wind(sub, fop, req)
+    else rep = { errno }
+  }
+  const stat = rep.errno === 0 ? conduct.stat(rep) : undefined
+  const gone = rep.errno === E.NOENT || rep.errno === E.STALE
+  if (gone || (stat !== undefined && hasLinktoMode(stat))) {
+    if (conduct.again === 'never' || (conduct.again === 'missing' && !gone)) return rep
+    const found = await findMoved(dht, frame, inode, fd, sub, gone)
+    if ('none' in found) return rep
+    if ('errno' in found) return { errno: found.errno }
+    return hidden(conduct, await frame.wind(found.to, fop, req))
+  }
+  if (conduct.both && stat !== undefined && hasMigratingMode(stat)) {
+    return alsoOnCopy(dht, frame, fop, req, inode, fd, sub, rep)
+  }
+  return hidden(conduct, rep)
+}
+
+/** Phase 1: the change has been made at the source; now at the destination. */
+async function alsoOnCopy<K extends FileFop>(
+  dht: Distribute,
+  frame: Frame,
+  fop: K,
+  req: Req<K>,
+  inode: Inode,
+  fd: Fd | undefined,
+  from: Xlator,
+  rep: Rep<K>,
+): Promise<Rep<K>> {
+  const conduct: Conduct = conducts[fop]
+  const found = await findCopy(dht, frame, inode, fd, from)
+  if ('none' in found) return hidden(conduct, rep)
+  if ('errno' in found) return { errno: found.errno }
+  let copyReq = req
+  if (fop === 'writev') {
+    const xdata = (req.xdata?.clone() ?? new Dict()).setUint(PROTECT_WRITES, 1)
+    copyReq = { ...req, xdata }
+  }
+  const copied = await frame.wind(found.to, fop, copyReq)
+  // The destination is gone: the migration was given up, and the source is all there is.
+  if (copied.errno === E.NOENT || copied.errno === E.STALE) return hidden(conduct, rep)
+  if (copied.errno === 0) {
+    const [source, copy] = [conduct.stat(rep), conduct.stat(copied)]
+    if (source !== undefined && copy !== undefined) {
+      copy.mode = (copy.mode & S_IFMT) | (source.mode & 0o7777)
+    }
+  }
+  return hidden(conduct, copied)
+}
+
+/** The reply as users should see it. */
+function hidden<K extends FileFop>(conduct: Conduct, rep: Rep<K>): Rep<K> {
+  if (rep.errno !== 0) return rep
+  const stat = conduct.stat(rep)
+  if (stat !== undefined) hideMigration(stat)
+  const { prestat } = rep as { prestat?: Iatt }
+  if (prestat !== undefined) hideMigration(prestat)
+  return rep
+}
+
+/** open: on the cached subvolume; remembered so that a migration can open it elsewhere. */
+export async function open(dht: Distribute, frame: Frame, req: Req<'open'>): Promise<Rep<'open'>> {
+  const rep = await fileFop(dht, frame, 'open', req, req.loc.inode, undefined)
+  if (rep.errno !== 0) return rep
+  const sub = dht.inodes.get(req.loc.inode)?.cached
+  if (sub !== undefined) rememberOpen(dht, req.fd, sub)
+  return rep
+}
+
+/** flush: also where a migration opened the fd; data that moved under it cannot be flushed here. */
+export async function flush(
+  dht: Distribute,
+  frame: Frame,
+  req: Req<'flush'>,
+): Promise<Rep<'flush'>> {
+  const { fd } = req
+  const sub = await cachedSub(dht, frame, fd.inode)
+  if (typeof sub === 'number') return { errno: sub }
+  const rep = await frame.wind(sub, 'flush', req)
+  if (rep.errno !== 0) return rep
+  for (const other of dht.fds.get(fd)?.opened ?? []) {
+    if (other === sub) continue
+    const also = await frame.wind(other, 'flush', req)
+    if (also.errno !== 0 && !mayHaveMoved(also.errno)) return also
+  }
+  return rep
+}
+
+/** lk: at the cached subvolume. A file that moved has left its locks behind: EREMOTE. */
+export async function lk(dht: Distribute, frame: Frame, req: Req<'lk'>): Promise<Rep<'lk'>> {
+  const { fd } = req
+  const sub = await cachedSub(dht, frame, fd.inode)
+  if (typeof sub === 'number') return { errno: sub }
+  const rep = await frame.wind(sub, 'lk', req)
+  if (rep.errno === E.BADF || rep.errno === E.BADFD) {
+    const errno = await openOn(dht, frame, fd, sub)
+    return errno === 0 ? frame.wind(sub, 'lk', req) : rep
+  }
+  return rep
+}
+
+/** The inode is a directory, as far as anybody knows. */
+export function isDirectory(dht: Distribute, inode: Inode): boolean {
+  return isDirInode(inode) || dht.inodes.get(inode)?.layout !== undefined
+}

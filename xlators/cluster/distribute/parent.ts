@@ -1,0 +1,97 @@
+/** The parent directory's part in fops that change names in it. */
+import { Dict } from '../../../src/core/dict.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
+import type { Rep } from '../../../src/core/fop.ts'
+import type { Frame } from '../../../src/core/frame.ts'
+import type { Iatt } from '../../../src/core/iatt.ts'
+import type { Inode } from '../../../src/core/inode.ts'
+import { Loc } from '../../../src/core/loc.ts'
+import type { Xlator } from '../../../src/core/xlator.ts'
+import { fixDirSize, raiseTimes } from './attributes.ts'
+import { timesOf } from './context.ts'
+import { learnDirectory } from './directory.ts'
+import { viewOf } from './directory-lookup.ts'
+import type { Distribute } from './index.ts'
+import { PREOP_CHECK_FAILED, PREOP_PARENT_KEY } from './keys.ts'
+import { encodeRange, type Layout } from './layout.ts'
+import { gfidLoc } from './locks.ts'
+import { lookupXdata } from './lookup.ts'
+
+/** A name to be made or removed, and where it belongs. */
+export interface Placed {
+  readonly loc: Loc
+  readonly parent: Inode
+  readonly name: string
+  readonly hashed: Xlator
+  /** Chosen by the `name@dht:subvol` filter. */
+  readonly forced: Xlator | undefined
+}
+
+/** Where the hash places `loc`'s name; EIO when its parent's layout has a hole there. */
+export async function placeName(
+  dht: Distribute,
+  frame: Frame,
+  given: Loc,
+  filtered = false,
+): Promise<Placed | { errno: Errno }> {
+  const { parent } = given
+  if (parent === undefined || given.name === undefined) return { errno: E.INVAL }
+  const filter = filtered ? dht.subvolFilter(given.name) : undefined
+  const name = filter?.name ?? given.name
+  const errno = await learnDirectory(dht, frame, parent)
+  if (errno !== 0) return { errno }
+  const hashed = dht.hashedSub(parent, name)
+  if (hashed === undefined) return { errno: E.IO }
+  const loc = filter === undefined ? given : new Loc(given.inode, parent, name)
+  return { loc, parent, name, hashed, forced: filter?.sub }
+}
+
+/** Adds the check that our idea of the parent's layout on `sub` is what its disk says. */
+export function addPreopCheck(
+  dht: Distribute,
+  parent: Inode,
+  sub: Xlator,
+  given: Dict | undefined,
+): Dict {
+  const xdata = given?.clone() ?? new Dict()
+  const entry = dht.inodes.get(parent)?.layout?.of(sub)
+  if (entry === undefined || entry.err !== 0) return xdata
+  xdata.setStr(PREOP_PARENT_KEY, dht.keys.layout)
+  xdata.setBytes(dht.keys.layout, encodeRange(entry))
+  return xdata
+}
+
+/** The brick found another layout on its disk. mkdir's reply may carry this without an errno. */
+export function preopFailed(rep: { xdata?: Dict | undefined }): boolean {
+  return rep.xdata?.has(PREOP_CHECK_FAILED) ?? false
+}
+
+/** Reads the parent's layout from all subvolumes again. */
+export async function refreshLayout(
+  dht: Distribute,
+  frame: Frame,
+  parent: Inode,
+): Promise<Layout | undefined> {
+  const loc = gfidLoc(parent)
+  const xdata = lookupXdata(dht, undefined, parent.isRoot)
+  const replies = await frame.windAll(dht.children, 'lookup', () => ({ loc, xdata }))
+  if (!replies.some((rep: Rep<'lookup'>) => rep.errno === 0)) return undefined
+  const { layout } = viewOf(dht, replies, dht.inodes.get(parent)?.layout)
+  dht.inodeState(parent).layout = layout
+  return layout
+}
+
+/** A directory's pre- and post-operation attributes as one subvolume saw them. */
+export function showParents(
+  dht: Distribute,
+  parent: Inode,
+  preparent: Iatt,
+  postparent: Iatt,
+): void {
+  if (postparent.flags === 0) return
+  const state = dht.inodes.get(parent)
+  if (state?.times !== undefined) raiseTimes(postparent, state.times)
+  if (state !== undefined) state.times = timesOf(postparent)
+  fixDirSize(preparent)
+  fixDirSize(postparent)
+}

@@ -1,0 +1,191 @@
+/** Listing a directory: one subvolume after the other, each name from one of them. */
+import { Dict } from '../../../src/core/dict.ts'
+import { E } from '../../../src/core/errno.ts'
+import type { DirEntry, Rep, Req } from '../../../src/core/fop.ts'
+import type { Frame } from '../../../src/core/frame.ts'
+import { isDir } from '../../../src/core/iatt.ts'
+import type { Xlator } from '../../../src/core/xlator.ts'
+import { fixDirSize, hasMigratingMode, hideMigration, isLinkto } from './attributes.ts'
+import type { Distribute } from './index.ts'
+import { FILTER_DIRECTORIES, LINKTO_REQUEST_BYTES } from './keys.ts'
+import type { Layout } from './layout.ts'
+import { gfidLoc } from './locks.ts'
+import { anyOk, worstError } from './subvolumes.ts'
+
+export async function opendir(
+  dht: Distribute,
+  frame: Frame,
+  req: Req<'opendir'>,
+): Promise<Rep<'opendir'>> {
+  const xdata = listingXdata(dht, req.xdata)
+  const replies = await frame.windAll(dht.children, 'opendir', () => ({ ...req, xdata }))
+  return anyOk<'opendir'>(replies) ?? worstError<'opendir'>(replies)
+}
+
+function listingXdata(dht: Distribute, given: Dict | undefined): Dict {
+  return (given?.clone() ?? new Dict()).setUint(dht.keys.linkto, LINKTO_REQUEST_BYTES)
+}
+
+export function readdirp(
+  dht: Distribute,
+  frame: Frame,
+  req: Req<'readdirp'>,
+): Promise<Rep<'readdirp'>> {
+  return list(dht, frame, 'readdirp', req)
+}
+
+/** readdir: read with attributes where they are needed to tell linktos and misplaced directories. */
+export async function readdir(
+  dht: Distribute,
+  frame: Frame,
+  req: Req<'readdir'>,
+): Promise<Rep<'readdir'>> {
+  const plus = dht.options['use-readdirp'] || !dht.states.allUp
+  const rep = await list(dht, frame, plus ? 'readdirp' : 'readdir', req)
+  if (rep.errno !== 0) return rep
+  for (const entry of rep.entries) {
+    entry.stat = undefined
+    entry.xdata = undefined
+    entry.inode = undefined
+  }
+  return rep
+}
+
+/** A place in the listing. */
+interface Position {
+  child: number
+  off: bigint
+}
+
+async function list(
+  dht: Distribute,
+  frame: Frame,
+  fop: 'readdir' | 'readdirp',
+  req: Req<'readdirp'>,
+): Promise<Rep<'readdirp'>> {
+  const layout = dht.inodes.get(req.fd.inode)?.layout
+  const xdata = fop === 'readdirp' ? listingXdata(dht, req.xdata) : req.xdata
+  let position = startOf(dht, req)
+  // Every turn either answers, goes to the next subvolume, or moves on in this one.
+  while (position !== undefined) {
+    const { child, off } = position
+    const sub = dht.children[child]!
+    const batch = await readFrom(dht, frame, sub, fop, {
+      ...req,
+      off,
+      xdata: xdataFor(dht, child, xdata),
+    })
+    if (batch.errno !== 0) {
+      if (batch.errno !== E.NOTCONN && batch.errno !== E.NOENT) return batch
+      const next: Position | undefined = nextOf(dht, child)
+      if (next === undefined && batch.errno === E.NOTCONN && !dht.states.anyUp) return batch
+      position = next
+      continue
+    }
+    const last = batch.entries.at(-1)
+    const kept = batch.entries.filter((entry) => keep(dht, layout, child, entry, fop))
+    const ended = batch.eof || last === undefined
+    const next = ended ? nextOf(dht, child) : { child, off: last.off }
+    if (kept.length === 0 && next !== undefined) {
+      position = next
+      continue
+    }
+    remember(dht, req, kept, next, ended)
+    return { errno: 0, entries: kept, eof: next === undefined, xdata: batch.xdata }
+  }
+  return { errno: 0, entries: [], eof: true }
+}
+
+/** Where the listing continues: encoded in the offset, or known from the answer before. */
+function startOf(dht: Distribute, req: Req<'readdirp'>): Position | undefined {
+  if (req.off === 0n) return nextOf(dht, -1)
+  const state = dht.fds.get(req.fd)
+  if (state?.ended !== undefined && state.ended.off === req.off) return { ...state.ended.next }
+  return { child: dht.childOfOffset(req.off), off: req.off }
+}
+
+/** The subvolume after `child` that is up. */
+function nextOf(dht: Distribute, child: number): Position | undefined {
+  for (let next = child + 1; next < dht.children.length; next++) {
+    if (dht.states.isUp(next)) return { child: next, off: 0n }
+  }
+  return undefined
+}
+
+/** The subvolume ended with this answer: the next request need not ask it again. */
+function remember(
+  dht: Distribute,
+  req: Req<'readdirp'>,
+  kept: readonly DirEntry[],
+  next: Position | undefined,
+  ended: boolean,
+): void {
+  const last = kept.at(-1)
+  const state = dht.fdState(req.fd)
+  state.ended =
+    ended && next !== undefined && last !== undefined ? { off: last.off, next } : undefined
+}
+
+/** A subvolume that came up after opendir does not know the fd: it is opened there now. */
+async function readFrom(
+  _dht: Distribute,
+  frame: Frame,
+  sub: Xlator,
+  fop: 'readdir' | 'readdirp',
+  req: Req<'readdirp'>,
+): Promise<Rep<'readdirp'>> {
+  const rep = await frame.wind(sub, fop, req)
+  if (rep.errno !== E.BADF && rep.errno !== E.BADFD) return rep
+  const opened = await frame.wind(sub, 'opendir', { loc: gfidLoc(req.fd.inode), fd: req.fd })
+  return opened.errno === 0 ? frame.wind(sub, fop, req) : rep
+}
+
+function xdataFor(dht: Distribute, child: number, xdata: Dict | undefined): Dict | undefined {
+  if (!dht.options['readdir-optimize'] || child === dht.firstUp()) return xdata
+  return (xdata?.clone() ?? new Dict()).setInt(FILTER_DIRECTORIES, 1)
+}
+
+/** Is this entry shown from this subvolume? Completes those that are. */
+function keep(
+  dht: Distribute,
+  layout: Layout | undefined,
+  child: number,
+  entry: DirEntry,
+  fop: 'readdir' | 'readdirp',
+): boolean {
+  const sub = dht.children[child]!
+  if (fop === 'readdir') {
+    const hashed = layout?.find(dht.hasher.hash(entry.name))
+    return hashed === undefined || hashed === sub
+  }
+  const { stat } = entry
+  if (stat === undefined) return true
+  if (isDir(stat)) {
+    if (!keepDirectory(dht, layout, child, entry.name)) return false
+    entry.inode = undefined
+    fixDirSize(stat)
+    return true
+  }
+  if (isLinkto(stat, entry.xdata, dht.keys)) return false
+  if (hasMigratingMode(stat) && entry.xdata?.has(dht.keys.linkto)) hideMigration(stat)
+  const { inode } = entry
+  if (inode !== undefined && dht.inodes.get(inode) === undefined) {
+    dht.rememberFile(inode, stat.gfid, sub)
+  }
+  return true
+}
+
+/** A directory is everywhere: it is shown from where its name hashes to, else from the first. */
+function keepDirectory(
+  dht: Distribute,
+  layout: Layout | undefined,
+  child: number,
+  name: string,
+): boolean {
+  if (!dht.options['readdir-optimize']) {
+    const hashed = layout?.find(dht.hasher.hash(name))
+    const index = hashed === undefined ? -1 : dht.children.indexOf(hashed)
+    if (index >= 0 && dht.states.isUp(index)) return index === child
+  }
+  return child === dht.firstUp()
+}
