@@ -47,9 +47,9 @@ export function compare(stock: Nested, ours: Nested, local?: Nested): Difference
 }
 
 export function report(differences: Difference[]): string {
-  const lines = differences.slice(0, 80).map(({ at, stock, ours, local }) => {
-    const reference = local === undefined ? '' : `\n    local ${local}`
-    return `  ${at}\n    stock ${stock}\n    ours  ${ours}${reference}`
+  const lines = differences.slice(0, 100).map(({ at, stock, ours, local }) => {
+    const reference = local === undefined ? '' : `; local ${local}`
+    return `  ${at}: stock ${stock}; ours ${ours}${reference}`
   })
   return `${differences.length} differences\n${lines.join('\n')}`
 }

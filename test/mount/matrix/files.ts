@@ -211,6 +211,8 @@ function setuidBits(c: Context): void {
     c.rec(`root writes ${tag}`, sys.write(root, text('Y')))
     sys.close(root)
     c.stat(`root writes ${tag} stat`, `r${tag}`)
+    // stock refuses some of these, so what they leave differs
+    for (const kind of ['w', 't']) c.rec(`unlink ${kind}${tag}`, sys.unlink(c.at(`${kind}${tag}`)))
   }
 }
 
@@ -247,6 +249,7 @@ function unaligned(c: Context): void {
   c.rec('stat', typeof sys.fstat(fd) === 'object')
   sys.close(fd)
   c.content('content', 'f')
+  c.rec('unlink', sys.unlink(c.at('f')))
 }
 
 function temporary(c: Context): void {
@@ -258,6 +261,7 @@ function temporary(c: Context): void {
     c.fstat('stat after link', fd)
     sys.close(fd)
     c.content('content', 'named')
+    c.rec('unlink', sys.unlink(c.at('named')))
   }
   const exclusive = c.fd('with O_EXCL', sys.open(c.dir, O.O_TMPFILE | O.O_RDWR | O.O_EXCL, 0o600))
   if (exclusive >= 0) {

@@ -64,6 +64,11 @@ const known: Known[] = [
     why: 'stock shows the size from before a direct write',
   },
   {
+    at: /^owners\/chmod stat\.mode$/,
+    ours: 'local',
+    why: 'stock takes a file with setgid and sticky for one that migrates and hides both bits',
+  },
+  {
     at: /^unaligned\//,
     ours: 'local',
     why: "stock's write-behind answers before the brick refuses, and later calls fail",

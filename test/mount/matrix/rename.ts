@@ -152,6 +152,8 @@ function flags(c: Context): void {
   c.rec('whiteout', sys.rename(c.at('b'), c.at('w'), RENAME.WHITEOUT))
   c.rec('both', sys.rename(c.at('b'), c.at('w'), RENAME.EXCHANGE | RENAME.NOREPLACE))
   c.listing('names')
+  for (const name of ['a', 'b', 'c', 'w']) sys.unlink(c.at(name))
+  sys.rmdir(c.at('d'))
 }
 
 /** nlink and ctime of what a rename replaced, at once. */
