@@ -150,6 +150,7 @@ interface Entries extends X {
 export interface FopMap {
   stat: { req: LocReq; rep: X & { stat: Iatt } }
   readlink: { req: LocReq & { size: number }; rep: X & { path: string; stat: Iatt } }
+  /** `rdev`: a Linux dev_t (0x103 is 1:3), unlike the `rdev` of attributes. */
   mknod: { req: LocReq & { mode: number; rdev: number; umask: number }; rep: EntryRep }
   mkdir: { req: LocReq & { mode: number; umask: number }; rep: EntryRep }
   unlink: { req: LocReq & { flags: number }; rep: Parents }

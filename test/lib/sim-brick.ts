@@ -7,6 +7,7 @@
  * Scripting: `up` (ENOTCONN when false), `fail` (an errno per fop), `gate` (awaited before a fop is
  * carried out), `trace` (one line per fop).
  */
+
 import { FdContext } from '../../src/core/context.ts'
 import { Dict } from '../../src/core/dict.ts'
 import { E, type Errno } from '../../src/core/errno.ts'
@@ -35,6 +36,7 @@ import { Iatt, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../src/core/iatt.ts'
 import type { Loc } from '../../src/core/loc.ts'
 import { defineOptions } from '../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../src/core/xlator.ts'
+import { decodeRdev } from '../../src/fuse/abi.ts'
 import { decodeDirOffset, encodeDirOffset, leavesOfGraph } from '../../src/graph/dir-offset.ts'
 import type { SimLock } from './sim-locks.ts'
 import { SimNode, SimStore } from './sim-store.ts'
@@ -478,7 +480,7 @@ export class SimBrick extends Xlator<typeof options> {
     mknod: (frame, req) => {
       const made = this.#make(frame, req, req.mode & ~req.umask)
       if (!(made instanceof SimNode)) return made
-      made.rdev = req.rdev
+      made.rdev = decodeRdev(req.rdev)
       return this.#entryReply(made, req.loc)
     },
     mkdir: (frame, req) => {

@@ -69,6 +69,11 @@ const known: Known[] = [
     why: 'stock takes a file with setgid and sticky for one that migrates and hides both bits',
   },
   {
+    at: /^\/?edits\/(stat\.|f\/)blocks$/,
+    ours: 'any',
+    why: "larger writes leave fewer extents: the brick's file system needs a block more or less",
+  },
+  {
     at: /^unaligned\//,
     ours: 'local',
     why: "stock's write-behind answers before the brick refuses, and later calls fail",

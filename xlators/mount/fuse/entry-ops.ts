@@ -6,7 +6,7 @@ import type { Ok, Rep } from '../../../src/core/fop.ts'
 import { newGfid } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
-import { type CreateIn, decodeRdev, type MkIn } from '../../../src/fuse/abi.ts'
+import type { CreateIn, MkIn } from '../../../src/fuse/abi.ts'
 import type { FuseOps } from '../../../src/fuse/opcodes.ts'
 import type { FuseRequest } from '../../../src/fuse/request.ts'
 import { openFlagsFor } from './file-ops.ts'
@@ -127,7 +127,8 @@ export class EntryOps implements Ops {
     return this.#makeEntry(request, input.name, (loc) =>
       request.frame.wind(request.top, 'mknod', {
         loc,
-        rdev: decodeRdev(input.rdev),
+        // the kernel's form is glibc's dev_t, which is what mknod carries on the wire
+        rdev: input.rdev,
         ...this.#creationMode(input),
       }),
     )

@@ -97,7 +97,8 @@ export class XattrOps implements Ops {
 
   removexattr: Ops['removexattr'] = async (request, name) => {
     if (READ_ONLY.has(name)) return void request.error(E.PERM)
-    const errno = this.#refused(name, false)
+    // stock lets ACLs be removed without --acl, too
+    const errno = name.startsWith('system.posix_acl_') ? 0 : this.#refused(name, false)
     if (errno !== 0) return void request.error(errno)
     const inode = await this.#inodeFor(request)
     if (typeof inode === 'number') return void request.error(inode)
