@@ -27,6 +27,11 @@ export const PENDING_CALLS_MAX = 65_536
 /** Late replies of calls given up that are recognised as such. */
 const EXPIRED_CALLS_MAX = 1024
 const FRAME_SCAN_MS = 10_000
+/**
+ * Below, receiving head and payload with one system call is cheaper (CPU per READ at depth 16:
+ * 4 KiB 16 against 30 us; 128 KiB 95 either way, but then in one piece instead of two).
+ */
+const LARGE_PAYLOAD_MIN = 64 * 1024
 /** Bytes of a successful reply's header: xid, type, status, empty verifier, accept_stat. */
 const REPLY_HEADER_BYTES = 24
 const READ_HEAD_BYTES = REPLY_HEADER_BYTES + READ_REPLY_SIZE_MIN
@@ -39,10 +44,14 @@ export abstract class Pending<Q = unknown, P = unknown> {
   readonly procedure: Procedure<Q, P>
   /** Its reply may end with raw bytes. */
   readonly payload: boolean
+  /** Probably so many that they should be received into a buffer of their own. */
+  readonly large: boolean
 
-  constructor(procedure: Procedure<Q, P>) {
+  /** `payloadSize`: raw bytes asked for. */
+  constructor(procedure: Procedure<Q, P>, payloadSize = 0) {
     this.procedure = procedure
     this.payload = (procedure as Procedure) === READ
+    this.large = payloadSize >= LARGE_PAYLOAD_MIN
   }
 
   /** May wait for its reply longer than the frame timeout: a lock somebody else holds. */
@@ -105,8 +114,8 @@ export class Connection {
   /** Encoded calls and payloads that wait for the end of the turn. */
   #out: Buffer[] = []
   #state: State = 'connecting'
-  #pendingPayloads = 0
-  #lastHadPayload = false
+  #pendingLarge = 0
+  #lastWasLarge = false
   #lastReceived = 0
   #drained = 0
   #ping: Timer | undefined
@@ -158,7 +167,7 @@ export class Connection {
     pending.xid = xid
     pending.sentAt = clock.now()
     this.#pending.set(xid, pending as Pending)
-    if (pending.payload) this.#pendingPayloads++
+    if (pending.large) this.#pendingLarge++
     this.#stats.messagesSent++
     this.#transport.schedule(this.#drain)
     this.#watch()
@@ -200,7 +209,7 @@ export class Connection {
     this.#out = []
     const pending = [...this.#pending.values()]
     this.#pending.clear()
-    this.#pendingPayloads = 0
+    this.#pendingLarge = 0
     for (const call of pending) call.fail(E.NOTCONN, reason)
     this.#options.closed(reason, code)
   }
@@ -208,7 +217,7 @@ export class Connection {
   // -- what the record reader asks and tells
 
   get expectedHead(): number {
-    return this.#pendingPayloads > 0 || this.#lastHadPayload ? READ_HEAD_BYTES : 0
+    return this.#pendingLarge > 0 || this.#lastWasLarge ? READ_HEAD_BYTES : 0
   }
 
   headLength(head: Buffer, length: number): number {
@@ -233,8 +242,10 @@ export class Connection {
   record(head: Buffer, payload: Buffer[]): void {
     this.#lastReceived = clock.now()
     this.#stats.bytesRead += head.length + 4
-    for (const part of payload) this.#stats.bytesRead += part.length
-    this.#lastHadPayload = payload.length > 0
+    let payloadBytes = 0
+    for (const part of payload) payloadBytes += part.length
+    this.#stats.bytesRead += payloadBytes
+    this.#lastWasLarge = payloadBytes >= LARGE_PAYLOAD_MIN
     const reader = this.#reader.reset(head)
     try {
       const header = decodeHeader(reader)
@@ -301,7 +312,7 @@ export class Connection {
 
   #forget(pending: Pending): void {
     this.#pending.delete(pending.xid)
-    if (pending.payload) this.#pendingPayloads--
+    if (pending.large) this.#pendingLarge--
   }
 
   #reply(header: ReplyHeader, reader: Reader, payload: Buffer[]): void {

@@ -17,11 +17,14 @@ export const RECORD_BYTES_MAX = 17 * 2 ** 20
 /** Fragments of one record; stock sends one. */
 export const RECORD_FRAGMENTS_MAX = 1024
 
-const CHUNK_BYTES = 128 * 1024
+const CHUNK_BYTES = 64 * 1024
 /** A chunk in use is replaced when less than this is free. */
 const CHUNK_FREE_MIN = 4096
-/** Payload bytes cheaper to copy than to keep a chunk alive for. */
-const PAYLOAD_COPY_MAX = 4096
+/**
+ * Payload bytes that are copied out of the chunk: 3 us at most, and a cache that keeps them does
+ * not keep four times as much alive.
+ */
+const PAYLOAD_COPY_MAX = 16 * 1024
 
 /** Whom a reader serves. */
 export interface RecordOwner {

@@ -329,6 +329,69 @@ describe('protocol/client on a real brick', { skip }, () => {
     for (const one of [fd, gone, locked, dir]) one.release()
   })
 
+  test('a brick that hangs: given up after the ping timeout, found again', async () => {
+    const hanging = await Brick.connect('one', { graphId: 5, options: { 'ping-timeout': '1' } })
+    const fd = await hanging.create('hang')
+    const pid = volume.brickPid(0)!
+    process.kill(pid, 'SIGSTOP')
+    try {
+      const begin = performanceNow()
+      const waiting = hanging.call('fstat', { fd })
+      assert.equal((await waiting).errno, E.NOTCONN)
+      assert.ok(performanceNow() - begin < 3500)
+      await hanging.event('child-down')
+    } finally {
+      process.kill(pid, 'SIGCONT')
+    }
+    await hanging.event('child-up', 5000)
+    await hanging.ok('fstat', { fd })
+    fd.release()
+    hanging.graph.stop()
+    // The brick was silent towards everybody, but not long enough for a timeout of 42 s.
+    assert.ok(brick.events.every(({ type }) => type === 'upcall'))
+  })
+
+  test('killed again and again under load: every call is answered, nothing leaks', async () => {
+    const fds = await Promise.all(Array.from({ length: 20 }, (_, i) => brick.create(`load-${i}`)))
+    let running = true
+    let answered = 0
+    const errnos = new Set<number>()
+    const data = Buffer.alloc(100_000, 'load')
+    const workers = fds.map(async (fd) => {
+      while (running) {
+        const written = await brick.call('writev', {
+          fd,
+          data: [data],
+          size: data.length,
+          offset: 0,
+          flags: 0,
+        })
+        const read = await brick.call('readv', { fd, size: data.length, offset: 0, flags: 0 })
+        if (read.errno === 0 && read.size > 0) assert.ok(Buffer.concat(read.data).equals(data))
+        for (const { errno } of [written, read]) errnos.add(errno)
+        answered += 2
+        if (written.errno !== 0) await sleep(20)
+      }
+    })
+    for (let round = 0; round < 4; round++) {
+      brick.events.length = 0
+      await sleep(300)
+      await volume.killBrick(0)
+      await brick.event('child-down')
+      await sleep(round * 300)
+      await volume.startBricks()
+      await brick.event('child-up', 8000)
+    }
+    running = false
+    await Promise.all(workers)
+    assert.ok(answered > 1000)
+    assert.deepEqual([...errnos].sort(), [0, E.NOTCONN])
+    for (const fd of fds) {
+      assert.equal(await brick.read(fd, 4), 'load')
+      fd.release()
+    }
+  })
+
   test('statedump', () => {
     const pairs = new Map<string, unknown>()
     brick.client.dump?.({

@@ -20,7 +20,7 @@ export class FopCall<K extends FopName> extends Pending {
     frame: Frame,
     resolve: (rep: Rep<K>) => void,
   ) {
-    super(entry.procedure)
+    super(entry.procedure, entry.payloadSize?.(req))
     this.#entry = entry
     this.#req = req
     this.#context = context

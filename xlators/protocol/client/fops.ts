@@ -54,9 +54,13 @@ export interface FopEntry<K extends FopName = FopName, Q = unknown, P extends St
   reply(rsp: P, req: Req<K>, context: WireContext, frame: Frame, payload: Buffer[]): Ok<K>
   /** Raw bytes after the request. */
   payload?(req: Req<K>): Buffer[]
+  /** Raw bytes the reply may have. */
+  payloadSize?(req: Req<K>): number
   /** It may wait for somebody else's unlock. */
   blocks?(req: Req<K>): boolean
 }
+
+type Extra = 'payload' | 'payloadSize' | 'blocks'
 
 /** Types an entry: everything follows from the fop's name and the procedure. */
 function entry<K extends FopName, Q, P extends Status>(
@@ -65,7 +69,7 @@ function entry<K extends FopName, Q, P extends Status>(
   fd: FdUse,
   request: FopEntry<NoInfer<K>, NoInfer<Q>, NoInfer<P>>['request'],
   reply: FopEntry<NoInfer<K>, NoInfer<Q>, NoInfer<P>>['reply'],
-  more: Pick<FopEntry<NoInfer<K>, NoInfer<Q>, NoInfer<P>>, 'payload' | 'blocks'> = {},
+  more: Pick<FopEntry<NoInfer<K>, NoInfer<Q>, NoInfer<P>>, Extra> = {},
 ): FopEntry<K> {
   return { procedure, fd, request, reply, ...more } as unknown as FopEntry<K>
 }
@@ -313,6 +317,7 @@ export const fopTable: { readonly [K in FopName]?: FopEntry<K> } = {
         xdata: rsp.xdata,
       }
     },
+    { payloadSize: (req) => req.size },
   ),
   writev: entry(
     'writev',
