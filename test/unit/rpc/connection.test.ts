@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
+import { type Clock, clock, setClock, type Timer } from '../../../src/core/clock.ts'
 import { E } from '../../../src/core/errno.ts'
 import { ROOT_CREDS } from '../../../src/core/frame.ts'
 import { NULL_GFID } from '../../../src/core/gfid.ts'
@@ -21,6 +22,7 @@ import {
   replyBytes,
   ScriptedPeer,
 } from '../../lib/scripted-peer.ts'
+import { seeded } from '../../lib/seeded.ts'
 
 const dumped = {
   gfs_id: 0,
@@ -302,4 +304,122 @@ test('a late reply to a call given up is no reason to disconnect', async () => {
   assert.ok('value' in (await dump(link)))
   assert.ok(!link.connection.abandon(pending, E.NOTCONN, 'again'))
   link.connection.close('done')
+})
+
+test('damaged replies: every call is answered, nothing is thrown', async () => {
+  const random = seeded(7)
+  const pick = (limit: number): number => Math.floor(random() * limit)
+  for (let round = 0; round < 150; round++) {
+    handler = (received) => {
+      const name = received.procedure.name
+      const payload = Buffer.alloc(pick(3) === 0 ? 70_000 : 50, 'x')
+      const whole =
+        name === 'READ'
+          ? replyBytes(received, readReply(payload.length), payload)
+          : replyBytes(received, dumped)
+      const damaged = Buffer.from(whole)
+      for (let i = pick(4); i >= 0; i--) damaged[pick(Math.min(damaged.length, 260))] = pick(256)
+      received.socket.write(random() < 0.3 ? damaged.subarray(0, pick(damaged.length)) : damaged)
+      // What a bad length made the client wait for never comes.
+      received.socket.end()
+    }
+    const link = await open()
+    const calls = [dump(link), read(link, 70_000).done, read(link, 50).done]
+    const outcomes = await Promise.all(calls)
+    assert.equal(outcomes.length, 3)
+    link.connection.close('done')
+    await link.ended
+  }
+})
+
+/** Time stands still until told; timers run in order. */
+class ManualClock implements Clock {
+  #now = 1000
+  #timers: { at: number; fn: () => void }[] = []
+
+  now(): number {
+    return this.#now
+  }
+
+  realtime(): { sec: number; nsec: number } {
+    return { sec: 0, nsec: 0 }
+  }
+
+  after(delayMs: number, fn: () => void): Timer {
+    const timer = { at: this.#now + delayMs, fn }
+    this.#timers.push(timer)
+    return {
+      clear: () => {
+        this.#timers = this.#timers.filter((other) => other !== timer)
+      },
+    }
+  }
+
+  nextDeadline(): number {
+    return Math.min(...this.#timers.map(({ at }) => at))
+  }
+
+  random(): number {
+    return 0
+  }
+
+  advance(ms: number): void {
+    const end = this.#now + ms
+    while (this.nextDeadline() <= end) {
+      this.#now = this.nextDeadline()
+      const due = this.#timers.find(({ at }) => at === this.#now)!
+      this.#timers = this.#timers.filter((timer) => timer !== due)
+      due.fn()
+    }
+    this.#now = end
+  }
+}
+
+class PatientRead extends Read {
+  override get patient(): boolean {
+    return true
+  }
+}
+
+test('a call without a reply fails after the frame timeout; a waiting lock goes on', async () => {
+  const system = clock
+  const manual = new ManualClock()
+  setClock(manual)
+  try {
+    handler = () => {}
+    const link = await open({ pingTimeout: 0, frameTimeout: 600 })
+    const early = read(link, 1)
+    const patient = new PatientRead()
+    const body = { gfid: NULL_GFID, fd: -2, offset: 0, size: 1, flag: 0, xdata: undefined }
+    link.connection.submit(patient, ROOT_CREDS, body)
+    manual.advance(300_000)
+    const late = read(link, 1)
+    manual.advance(311_000)
+    assert.deepEqual(await early.done, { errno: E.NOTCONN })
+    assert.equal(link.connection.pendingCount, 2)
+    manual.advance(300_000)
+    assert.deepEqual(await late.done, { errno: E.NOTCONN })
+    assert.equal(link.connection.pendingCount, 1)
+    link.connection.close('done')
+    assert.deepEqual(await patient.done, { errno: E.NOTCONN })
+  } finally {
+    setClock(system)
+  }
+})
+
+test('a unix socket that is too long a name, or nobody listens on', async () => {
+  for (const path of [`/${'x'.repeat(300)}`, '/nowhere/at/all']) {
+    const outcome = await connect(
+      { address: { transport: 'unix', path }, family: 'any' },
+      {
+        socket: DEFAULT_SOCKET,
+        stats: new ConnectionStats(),
+        limits: { pingTimeout: 0, frameTimeout: 0 },
+        callback: () => {},
+      },
+      1000,
+      { cancel: undefined },
+    )
+    assert.ok('reason' in outcome)
+  }
 })
