@@ -10,4 +10,5 @@ export const registry: Readonly<Record<string, Loader>> = {
   'features/utime': () => import('./features/utime/index.ts'),
   meta: () => import('./meta/index.ts'),
   'protocol/client': () => import('./protocol/client/index.ts'),
+  'storage/posix': () => import('./storage/posix/index.ts'),
 }
