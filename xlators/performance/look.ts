@@ -1,3 +1,4 @@
+import { clock } from '../../src/core/clock.ts'
 import { type FopName, fopNames, type MaybePromise } from '../../src/core/fop.ts'
 import { type Gfid, NULL_GFID } from '../../src/core/gfid.ts'
 import type { Inode } from '../../src/core/inode.ts'
@@ -41,5 +42,18 @@ export class PassThrough {
     }
     if (on) fillDefaultFops(this.#xl)
     return !on
+  }
+}
+
+/**
+ * Numbers for fops and changes, in order: monotonic milliseconds, made unique by fractions. What a
+ * reply showed is as old as its fop's beginning.
+ */
+export class Stamps {
+  #last = 0
+
+  next(): number {
+    this.#last = Math.max(this.#last + 1e-6, clock.now())
+    return this.#last
   }
 }

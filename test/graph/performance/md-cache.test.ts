@@ -100,6 +100,16 @@ mdTest('a name is believed only if it was seen itself', {}, async (s) => {
   assert.equal(s.child.named('lookup').length, 3)
 })
 
+mdTest('what was learned before an open is asked again after it', {}, async (s) => {
+  await s.b.ok('lookup', { loc: s.loc })
+  s.manual.pass(1)
+  s.inode.openedAt = s.manual.now()
+  s.now = { size: 20, ctime: 6 }
+  assert.equal(await statSize(s), 20)
+  s.now = { size: 30, ctime: 7 }
+  assert.equal(await statSize(s), 20)
+})
+
 mdTest('a write with attributes updates, one without drops', {}, async (s) => {
   await s.b.ok('lookup', { loc: s.loc })
   const fd = openFd(s.inode)
@@ -210,6 +220,14 @@ mdTest('upcalls drop what changed, and only with cache-invalidation on', told, a
   s.child.calls.length = 0
   await s.b.ok('lookup', { loc: s.loc })
   assert.equal(s.child.calls.length, 1, 'the name may be gone')
+})
+
+mdTest('with upcalls an open asks nothing', told, async (s) => {
+  await s.b.ok('lookup', { loc: s.loc })
+  s.manual.pass(1)
+  s.inode.openedAt = s.manual.now()
+  assert.ok(!(s.b.run('stat', { loc: s.loc }) instanceof Promise))
+  assert.equal(s.child.calls.length, 1)
 })
 
 mdTest('a timeout is not longer than the bricks remember us', told, async (s) => {

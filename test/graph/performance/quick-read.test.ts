@@ -105,6 +105,22 @@ quickTest('content is believed for the timeout, longer when seen unchanged', {},
   assert.equal(reads(s), 1)
 })
 
+quickTest(
+  'content from before an open is used only if the open saw the same file',
+  {},
+  async (s) => {
+    await s.b.ok('lookup', { loc: locOf(s.inode) })
+    s.manual.pass(1)
+    s.inode.openedAt = s.manual.now()
+    await read(s, 0, 5)
+    assert.equal(reads(s), 1)
+    s.inode.openedAt = s.manual.now()
+    await s.b.ok('stat', { loc: locOf(s.inode) })
+    await read(s, 0, 5)
+    assert.equal(reads(s), 1)
+  },
+)
+
 quickTest('a changed mtime or size drops the content', {}, async (s) => {
   await s.b.ok('lookup', { loc: locOf(s.inode) })
   s.content = Buffer.from('world')

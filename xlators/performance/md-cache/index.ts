@@ -3,7 +3,8 @@
  * getxattr from what earlier replies showed, for md-cache-timeout seconds. With cache-invalidation
  * the bricks' upcalls drop what others changed, so that long timeouts are safe.
  *
- * Unlike stock's: a name is believed only if it was itself seen within the timeout (stock goes on as
+ * Unlike stock's: without upcalls nothing learned before an open is believed after it (the mount
+ * asks for the attributes then, so that close-to-open holds between clients); a name is believed only if it was itself seen within the timeout (stock goes on as
  * long as the inode is in use); attributes in upcalls are not taken over (they are one brick's);
  * parents are dropped, not updated, by entry fops, for the same reason; xattr patterns are announced
  * to the bricks but not cached, as absence cannot be known for them.
@@ -274,7 +275,7 @@ export class MdCache extends Xlator<typeof options> {
         const inode = knownInode(entry.inode, entry.stat.gfid)
         this.#store.saw(inode, begin, entry.stat)
         this.#store.sawXattrs(inode, begin, entry.xdata, this.#keys.names)
-        this.#store.named(inode, req.fd.inode, entry.name)
+        this.#store.named(inode, begin, req.fd.inode, entry.name)
       }
       return rep
     })
@@ -320,6 +321,7 @@ export class MdCache extends Xlator<typeof options> {
   #configure(): void {
     this.#keys = new CacheableKeys(keySwitches(this.options))
     const told = this.options['cache-invalidation']
+    this.#store.told = told
     const given = this.options['md-cache-timeout']
     const seconds = told ? given : Math.min(given, UNTOLD_TIMEOUT_MAX)
     this.#store.timeoutMs = Math.min(seconds * 1000, this.#registeredMs)
@@ -403,7 +405,7 @@ export class MdCache extends Xlator<typeof options> {
       const inode = knownInode(loc.inode, rep.stat.gfid)
       this.#store.saw(inode, begin, rep.stat)
       this.#store.sawXattrs(inode, begin, rep.xdata, this.#keys.names)
-      if (loc.parent !== undefined) this.#store.named(inode, loc.parent, loc.name)
+      if (loc.parent !== undefined) this.#store.named(inode, begin, loc.parent, loc.name)
       return
     }
     if (rep.errno === E.NOENT) this.#counts.negative_lookup_count++
@@ -425,7 +427,7 @@ export class MdCache extends Xlator<typeof options> {
       const { stat } = rep as Extract<Rep<'mknod'>, { errno: 0 }>
       const inode = knownInode(loc.inode, stat.gfid)
       this.#store.changed(inode, begin, undefined, stat)
-      this.#store.named(inode, loc.parent, loc.name)
+      this.#store.named(inode, begin, loc.parent, loc.name)
       return rep
     })
   }

@@ -1,7 +1,7 @@
 /**
  * What md-cache knows of inodes, and when it may be believed.
  *
- * Every fop draws a number when it starts. A reply may fill the cache only if nothing changed the
+ * Every fop draws a stamp when it starts. A reply may fill the cache only if nothing changed the
  * inode after the fop started: otherwise it may show the time before the change.
  */
 import { clock } from '../../../src/core/clock.ts'
@@ -11,14 +11,15 @@ import { type Iatt, isReg, timeLater } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import type { Loc } from '../../../src/core/loc.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
+import { Stamps } from '../look.ts'
 
 class Entry {
   stat: Iatt | undefined
-  /** Monotonic ms of the reply. */
+  /** Stamp of the fop that showed it. */
   statAt = 0
   xattrs: ReadonlyMap<string, DictValue> | undefined
   xattrsAt = 0
-  /** Number of the last change of the attributes and of the xattrs. */
+  /** Stamp of the last change of the attributes and of the xattrs. */
   statChanged = 0
   xattrsChanged = 0
   /** The name it was last seen under, and when. */
@@ -29,12 +30,12 @@ class Entry {
 
 export class Store {
   readonly #entries: InodeContext<Entry>
-  #number = 0
+  readonly #stamps = new Stamps()
   /** What is older is not believed: connections were lost since. */
   #validFrom = 0
-  /** Fops begun before this number may have missed an upcall. */
-  #droppedAt = 0
   timeoutMs = 0
+  /** Upcalls tell of others' changes: what was learned before an open is true after it. */
+  told = false
   /** An inode's content was changed by somebody else. */
   readonly #onForeignChange: (inode: Inode) => void
 
@@ -43,36 +44,43 @@ export class Store {
     this.#onForeignChange = onForeignChange
   }
 
-  /** The number of a fop that starts. */
+  /** The stamp of a fop that starts. */
   begin(): number {
-    return ++this.#number
+    return this.#stamps.next()
   }
 
   /** Nothing known so far is believed any more. */
   dropAll(): void {
-    this.#validFrom = clock.now()
-    this.#droppedAt = ++this.#number
+    this.#validFrom = this.#stamps.next()
   }
 
-  #valid(at: number): boolean {
-    return at > this.#validFrom && clock.now() - at < this.timeoutMs
+  /** Something learned at `at` is still believed; close-to-open: not past an open. */
+  #valid(inode: Inode, at: number): boolean {
+    if (at <= this.#validFrom || clock.now() - at >= this.timeoutMs) return false
+    return this.told || at >= inode.openedAt
   }
 
   stat(inode: Inode): Iatt | undefined {
     const entry = this.#entries.get(inode)
-    return entry?.stat !== undefined && this.#valid(entry.statAt) ? entry.stat : undefined
+    return entry?.stat !== undefined && this.#valid(inode, entry.statAt) ? entry.stat : undefined
   }
 
   xattrs(inode: Inode): ReadonlyMap<string, DictValue> | undefined {
     const entry = this.#entries.get(inode)
-    return entry?.xattrs !== undefined && this.#valid(entry.xattrsAt) ? entry.xattrs : undefined
+    return entry?.xattrs !== undefined && this.#valid(inode, entry.xattrsAt)
+      ? entry.xattrs
+      : undefined
   }
 
   /** The inode was seen under this name not long ago. */
   isNamed(loc: Loc): boolean {
     const entry = this.#entries.get(loc.inode)
     if (entry === undefined || loc.parent === undefined) return false
-    return entry.parent === loc.parent && entry.name === loc.name && this.#valid(entry.namedAt)
+    return (
+      entry.parent === loc.parent &&
+      entry.name === loc.name &&
+      this.#valid(loc.inode, entry.namedAt)
+    )
   }
 
   /** A reply to a fop begun at `begin` shows these attributes. */
@@ -82,22 +90,22 @@ export class Store {
       return
     }
     const entry = this.#entries.need(inode, () => new Entry())
-    if (entry.statChanged > begin || begin < this.#droppedAt) return
+    if (entry.statChanged > begin) return
     const known = entry.stat
     if (known !== undefined) {
       const older = timeLater(known.ctime, known.ctimeNsec, stat.ctime, stat.ctimeNsec)
-      if (older && this.#valid(entry.statAt)) return
+      if (older && this.#valid(inode, entry.statAt)) return
       if (isReg(stat) && differs(known, stat)) this.#onForeignChange(inode)
     }
     entry.stat = stat
-    entry.statAt = clock.now()
+    entry.statAt = begin
   }
 
   /** A change of ours begun at `begin` is done; it left these attributes. */
   changed(inode: Inode, begin: number, prestat: Iatt | undefined, poststat: Iatt): void {
     const entry = this.#entries.need(inode, () => new Entry())
     const overlapped = entry.statChanged > begin
-    entry.statChanged = ++this.#number
+    entry.statChanged = this.#stamps.next()
     if (overlapped || poststat.ctime === 0) {
       // Which of two changes was the last cannot be told from their replies.
       entry.stat = undefined
@@ -108,20 +116,20 @@ export class Store {
       if (isReg(poststat) && differs(known, prestat)) this.#onForeignChange(inode)
     }
     entry.stat = poststat
-    entry.statAt = clock.now()
+    entry.statAt = begin
   }
 
   /** The attributes are not what they were. */
   drop(inode: Inode): void {
     const entry = this.#entries.need(inode, () => new Entry())
     entry.stat = undefined
-    entry.statChanged = ++this.#number
+    entry.statChanged = this.#stamps.next()
   }
 
   dropXattrs(inode: Inode): void {
     const entry = this.#entries.need(inode, () => new Entry())
     entry.xattrs = undefined
-    entry.xattrsChanged = ++this.#number
+    entry.xattrsChanged = this.#stamps.next()
   }
 
   /** A reply to a fop that asked for all cacheable keys; `names` are those. */
@@ -132,20 +140,20 @@ export class Store {
     names: ReadonlySet<string>,
   ): void {
     const entry = this.#entries.need(inode, () => new Entry())
-    if (entry.xattrsChanged > begin || begin < this.#droppedAt) return
+    if (entry.xattrsChanged > begin) return
     if (found?.has('glusterfs.skip-cache') === true) {
       entry.xattrs = undefined
       return
     }
     entry.xattrs = pick(found, names)
-    entry.xattrsAt = clock.now()
+    entry.xattrsAt = begin
   }
 
   /** Keys changed (`to` undefined: removed) by somebody who told us. */
   patchXattrs(inode: Inode, to: Dict | undefined, keys: Dict, names: ReadonlySet<string>): void {
     const entry = this.#entries.get(inode)
     if (entry === undefined) return
-    entry.xattrsChanged = ++this.#number
+    entry.xattrsChanged = this.#stamps.next()
     if (entry.xattrs === undefined) return
     const patched = new Map(entry.xattrs)
     for (const key of keys.entries.keys()) {
@@ -156,11 +164,11 @@ export class Store {
     entry.xattrs = patched
   }
 
-  named(inode: Inode, parent: Inode | undefined, name: string | undefined): void {
+  named(inode: Inode, begin: number, parent: Inode | undefined, name: string | undefined): void {
     const entry = this.#entries.need(inode, () => new Entry())
     entry.parent = parent
     entry.name = name
-    entry.namedAt = clock.now()
+    entry.namedAt = begin
   }
 
   unnamed(inode: Inode): void {

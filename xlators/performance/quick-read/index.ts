@@ -20,7 +20,7 @@ import { defineOptions, type OptionValues } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
 import { unpinned } from '../buffers.ts'
-import { knownInode, look } from '../look.ts'
+import { knownInode, look, Stamps } from '../look.ts'
 import { Priorities } from '../priority.ts'
 import { type Evictable, WeightedLru } from '../weighted-lru.ts'
 
@@ -72,16 +72,16 @@ class Content implements Evictable {
   readonly data: Buffer
   readonly size: number
   stat: Iatt
-  /** Monotonic ms of the last reply that showed it unchanged. */
+  /** Stamp of the last fop that showed it unchanged. */
   refreshed: number
   readonly #evicted: () => void
 
-  constructor(data: Buffer, stat: Iatt, weight: number, evicted: () => void) {
+  constructor(data: Buffer, stat: Iatt, seen: number, weight: number, evicted: () => void) {
     this.data = data
     this.size = data.length
     this.stat = stat
     this.weight = weight
-    this.refreshed = clock.now()
+    this.refreshed = seen
     this.#evicted = evicted
   }
 
@@ -92,7 +92,7 @@ class Content implements Evictable {
 
 interface Entry {
   content: Content | undefined
-  /** Number of the last change. */
+  /** Stamp of the last change. */
   changed: number
 }
 
@@ -100,7 +100,7 @@ export class QuickRead extends Xlator<typeof options> {
   readonly #entries = new InodeContext<Entry>(this)
   readonly #lru = new WeightedLru<Content>(this.options['cache-size'])
   #priorities = new Priorities(this.options.priority)
-  #number = 0
+  readonly #stamps = new Stamps()
   #validFrom = 0
   #hits = 0
   #misses = 0
@@ -114,7 +114,7 @@ export class QuickRead extends Xlator<typeof options> {
   }
 
   stat: Fop<'stat'> = (frame, req) => {
-    const begin = ++this.#number
+    const begin = this.#stamps.next()
     return look(frame.wind(this.child, 'stat', req), (rep) => {
       if (rep.errno === 0) this.#refresh(req.loc.inode, begin, rep.stat)
       return rep
@@ -141,7 +141,7 @@ export class QuickRead extends Xlator<typeof options> {
       return { errno: 0, data, size: end - offset, stat: content.stat, eof }
     }
     this.#misses++
-    const begin = ++this.#number
+    const begin = this.#stamps.next()
     return look(frame.wind(this.child, 'readv', req), (rep) => {
       if (rep.errno === 0 && rep.stat.ctime !== 0) this.#refresh(fd.inode, begin, rep.stat)
       return rep
@@ -154,7 +154,7 @@ export class QuickRead extends Xlator<typeof options> {
     this.#changing(frame, 'ftruncate', req, req.fd.inode)
 
   fstat: Fop<'fstat'> = (frame, req) => {
-    const begin = ++this.#number
+    const begin = this.#stamps.next()
     return look(frame.wind(this.child, 'fstat', req), (rep) => {
       if (rep.errno === 0) this.#refresh(req.fd.inode, begin, rep.stat)
       return rep
@@ -167,7 +167,7 @@ export class QuickRead extends Xlator<typeof options> {
     const max = this.options['max-file-size']
     const wanted =
       max > 0 && (type === 0 || type === S_IFREG) && this.#entries.get(inode)?.content === undefined
-    const begin = ++this.#number
+    const begin = this.#stamps.next()
     const asking = wanted && !req.xdata?.has(CONTENT_KEY) ? withContent(req, max) : req
     return look(frame.wind(this.child, 'lookup', asking), (rep) => {
       this.#lookedUp(req.loc, begin, rep)
@@ -176,7 +176,7 @@ export class QuickRead extends Xlator<typeof options> {
   }
 
   readdirp: Fop<'readdirp'> = (frame, req) => {
-    const begin = ++this.#number
+    const begin = this.#stamps.next()
     return look(frame.wind(this.child, 'readdirp', req), (rep) => {
       if (rep.errno !== 0) return rep
       for (const { inode, stat } of rep.entries) {
@@ -205,7 +205,7 @@ export class QuickRead extends Xlator<typeof options> {
       case 'child-down':
       case 'some-descendent-down':
       case 'child-up':
-        this.#validFrom = clock.now()
+        this.#validFrom = this.#stamps.next()
         break
       case 'upcall': {
         const { upcall } = event
@@ -236,6 +236,9 @@ export class QuickRead extends Xlator<typeof options> {
   #believed(inode: Inode): Content | undefined {
     const content = this.#entries.get(inode)?.content
     if (content === undefined || content.refreshed <= this.#validFrom) return undefined
+    const told = this.options['quick-read-cache-invalidation']
+    // Close-to-open: what was there before an open may have been changed by others.
+    if (!told && content.refreshed < inode.openedAt) return undefined
     const age = clock.now() - content.refreshed
     return age < this.options['cache-timeout'] * 1000 ? content : undefined
   }
@@ -260,7 +263,7 @@ export class QuickRead extends Xlator<typeof options> {
     const evicted = (): void => {
       if (entry.content === content) entry.content = undefined
     }
-    const content: Content = new Content(unpinned([bytes])[0]!, stat, weight, evicted)
+    const content: Content = new Content(unpinned([bytes])[0]!, stat, begin, weight, evicted)
     entry.content = content
     this.#lru.add(content)
   }
@@ -279,7 +282,7 @@ export class QuickRead extends Xlator<typeof options> {
       return
     }
     content.stat = stat
-    content.refreshed = clock.now()
+    content.refreshed = begin
   }
 
   /** Content is out of date from the start of a change on, and again at its end. */
@@ -298,7 +301,7 @@ export class QuickRead extends Xlator<typeof options> {
 
   #drop(inode: Inode): void {
     const entry = this.#entries.need(inode, () => ({ content: undefined, changed: 0 }))
-    entry.changed = ++this.#number
+    entry.changed = this.#stamps.next()
     if (entry.content === undefined) return
     this.#lru.delete(entry.content)
     entry.content = undefined
