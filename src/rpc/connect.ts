@@ -16,7 +16,13 @@ export interface Link {
   readonly ended: Promise<Ended>
 }
 
-export type LinkOptions = Omit<ConnectionOptions, 'address' | 'connected' | 'closed'>
+export type LinkOptions = Omit<ConnectionOptions, 'address' | 'connected' | 'closed'> & {
+  /**
+   * An open connection has ended. Called in the same turn in which its calls fail, so that whoever
+   * hears of their failure already knows.
+   */
+  lost?(ended: Ended): void
+}
 
 /** A place to connect to. */
 export interface Target {
@@ -67,6 +73,7 @@ function dial(
   started: (cancel: (reason: string) => void) => void,
 ): Promise<Link | Ended> {
   return new Promise((done) => {
+    let opened = false
     let settleEnded: (ended: Ended) => void = () => {}
     const ended = new Promise<Ended>((settle) => {
       settleEnded = settle
@@ -76,10 +83,12 @@ function dial(
       address,
       connected() {
         timer.clear()
+        opened = true
         done({ connection, ended })
       },
       closed(reason, code) {
         timer.clear()
+        if (opened) options.lost?.({ reason, code })
         settleEnded({ reason, code })
         done({ reason, code })
       },

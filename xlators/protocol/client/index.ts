@@ -100,7 +100,7 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
   override notify(event: Event, from: Xlator | undefined): void {
     if (!isDownEvent(event)) super.notify(event, from)
     else if (event.type === 'parent-up') this.#start()
-    else this.#stop()
+    else if (event.type === 'parent-down') this.#stop()
   }
 
   override dump(sink: DumpSink): void {

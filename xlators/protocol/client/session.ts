@@ -176,6 +176,9 @@ export class Session {
         limits,
         log,
         callback: (header, body) => this.#events.callback(header, body),
+        lost: ({ reason }) => {
+          if (this.state === 'up') this.#events.down(reason)
+        },
       },
       CONNECT_MS,
       this.#canceller,
