@@ -7,7 +7,7 @@
  * Scripting: `up` (ENOTCONN when false), `fail` (an errno per fop), `gate` (awaited before a fop is
  * carried out), `trace` (one line per fop).
  */
-
+import { assert } from '../../src/core/assert.ts'
 import { FdContext } from '../../src/core/context.ts'
 import { Dict } from '../../src/core/dict.ts'
 import { E, type Errno } from '../../src/core/errno.ts'
@@ -54,11 +54,6 @@ const INTERNAL = new Set([
   'force-replace',
   'umask',
   'mode',
-  'glusters.marker.dont-account',
-  'glusterfs.internal-ctx',
-  'unlink-only-if-dht-linkto-file',
-  'dont-unlink-for-open-fd',
-  'dht-get-iatt-in-xattr',
 ])
 
 const options = defineOptions({})
@@ -209,6 +204,8 @@ export class SimBrick extends Xlator<typeof options> {
     const preop = xdata?.getStr('glusterfs.preop.parent.key')
     for (const key of xdata?.entries.keys() ?? []) {
       if (INTERNAL.has(key) || key === preop) continue
+      // A stock brick fails to set such a key, stops there, and answers success all the same.
+      assert(/^(trusted|user|security|system)\./.test(key), `${key} is planted as an xattr`)
       node.xattrs.set(key, storedBytes(xdata!, key))
     }
   }

@@ -39,8 +39,8 @@ function word(name: string, at: number): number {
 /** Hash of the raw bytes of `name` (latin1), unsigned 32 bits. */
 export function hashName(name: string): number {
   const length = name.length
-  const padByte = length & 0xff
-  const padHalf = padByte | (length << 8)
+  // Not cut to a byte: paths of directories are hashed too, and may be longer.
+  const padHalf = length | (length << 8)
   const pad = padHalf | (padHalf << 16)
   h0 = 0x9464a485 | 0
   h1 = 0x542e1a94

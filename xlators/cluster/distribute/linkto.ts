@@ -13,7 +13,6 @@ import type { Xlator } from '../../../src/core/xlator.ts'
 import { LINKTO_MODE } from './attributes.ts'
 import type { Distribute } from './index.ts'
 import {
-  DONT_ACCOUNT,
   DONT_UNLINK_OPEN,
   FORCE_REPLACE,
   GFID_REQ,
@@ -32,8 +31,6 @@ export function linktoTarget(dht: Distribute, xdata: Dict | undefined): Xlator |
 interface LinktoOptions {
   /** Replace a linkto of the same name instead of answering EEXIST. */
   replace?: boolean
-  /** Quota and marker leave it out (rename). */
-  dontAccount?: boolean
 }
 
 /**
@@ -50,12 +47,12 @@ export async function createLinkto(
   options: LinktoOptions = {},
 ): Promise<Rep<'mknod'>> {
   const root = asRoot(frame)
+  // Bricks plant every key they do not know as an xattr, and stop at the first that fails.
   const xdata = new Dict()
     .setGfid(GFID_REQ, gfid)
     .setStr(INTERNAL_FOP, 'yes')
     .setBytes(dht.keys.linkto, Buffer.from(`${cached.name}\0`, 'latin1'))
   if (options.replace) xdata.setStr(FORCE_REPLACE, 'yes')
-  if (options.dontAccount) xdata.setStr(DONT_ACCOUNT, 'yes')
   const named = byName(loc)
   const rep = await root.wind(hashed, 'mknod', {
     loc: named,

@@ -32,7 +32,9 @@ export async function unlink(
   if (rep.errno !== 0 && rep.errno !== E.NOENT) return rep
   let answer: Rep<'unlink'> = rep
   if (hashed !== undefined && hashed !== cached) {
-    const other = await frame.wind(hashed, 'unlink', req)
+    // A linkto may belong to another owner than the data; who may remove the data may remove it.
+    const unlinker = rep.errno === 0 ? asRoot(frame) : frame
+    const other = await unlinker.wind(hashed, 'unlink', req)
     if (other.errno !== 0 && other.errno !== E.NOENT && other.errno !== E.NOTCONN) return other
     if (answer.errno !== 0 && other.errno === 0) answer = other
   }

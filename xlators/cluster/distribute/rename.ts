@@ -272,7 +272,7 @@ async function prepare(move: FileRename): Promise<typeof OK | FopError> {
   }
   if (srcCached === dstHashed) return OK
   if (dstHashed !== srcHashed) {
-    const options = { replace: true, dontAccount: true }
+    const options = { replace: true }
     const rep = await createLinkto(dht, frame, dstHashed, srcCached, oldloc, gfid, options)
     if (rep.errno !== 0) return { errno: rep.errno }
     if (rep.stat.gfid !== gfid) return { errno: E.EXIST }
@@ -298,7 +298,7 @@ async function renameAt(move: FileRename, target: Xlator): Promise<RenameRep> {
   const rep = await asRoot(frame).wind(target, 'rename', { ...req, xdata })
   if (rep.errno !== E.NOENT || target === dstCached) return rep
   // The old name had no linkto there after all: the new one gets its own.
-  const options = { replace: true, dontAccount: true }
+  const options = { replace: true }
   const made = await createLinkto(dht, frame, target, srcCached, req.newloc, gfid, options)
   if (made.errno !== 0) return { errno: made.errno }
   if (made.stat.gfid !== gfid) return { errno: E.EXIST }
@@ -319,8 +319,7 @@ async function removeOldNames(move: FileRename, target: Xlator): Promise<typeof 
   const { oldloc, newloc } = req
   const root = asRoot(frame)
   if (srcCached === dstCached && dstHashed !== dstCached) {
-    const options = { dontAccount: true }
-    await createLinkto(dht, frame, dstHashed, srcCached, newloc, gfid, options)
+    await createLinkto(dht, frame, dstHashed, srcCached, newloc, gfid)
   }
   const jobs: Promise<Rep<'unlink'>>[] = []
   const remove = async (sub: Xlator, loc: Loc, xdata: Dict): Promise<Rep<'unlink'>> =>

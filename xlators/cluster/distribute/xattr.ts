@@ -114,11 +114,7 @@ export async function getxattrAlone<K extends Getting>(
   fop: K,
   req: Req<K>,
 ): Promise<Rep<K>> {
-  const { name } = req
-  if (name !== undefined && name !== '' && dht.keys.mds.startsWith(name)) {
-    return { errno: E.OPNOTSUPP }
-  }
-  return shown(dht, frame, name, await frame.wind(dht.child, fop, req))
+  return shown(dht, frame, req.name, await frame.wind(dht.child, fop, req))
 }
 
 // -- set and remove -----------------------------------------------------------------------------------
