@@ -8,11 +8,11 @@ import {
   type Frame,
   ROOT_CREDS,
 } from '../../../src/core/frame.ts'
-import type { Gfid } from '../../../src/core/gfid.ts'
-import { gfidText } from '../../../src/core/gfid.ts'
-import type { Iatt } from '../../../src/core/iatt.ts'
+import { type Gfid, gfidText } from '../../../src/core/gfid.ts'
+import { type Iatt, S_IFMT } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
-import { type HealResult, healInode } from './heal.ts'
+import { healInode } from './heal.ts'
+import type { HealResult } from './heal-common.ts'
 import { healName } from './heal-name.ts'
 import type { Disperse } from './index.ts'
 import { newLockOwner } from './inode-lock.ts'
@@ -20,19 +20,15 @@ import { newLockOwner } from './inode-lock.ts'
 interface Task {
   readonly key: string
   readonly run: (frame: Frame) => Promise<HealResult>
+  /** Damage was reported while it ran: what it did may not cover that. */
+  again: boolean
 }
-
-/** Heals act as the self-heal daemon, whose changes bricks and quorum treat apart. */
-export const healCreds = (): Creds => ({
-  ...ROOT_CREDS,
-  pid: CLIENT_PID_SELF_HEALD,
-  lkOwner: newLockOwner(),
-})
 
 export class HealQueue {
   readonly #ec: Disperse
   readonly #waiting: Task[] = []
-  readonly #known = new Set<string>()
+  /** Waiting and running, by inode or name. */
+  readonly #tasks = new Map<string, Task>()
   #running = 0
   attempted = 0
   completed = 0
@@ -49,37 +45,40 @@ export class HealQueue {
     return this.#waiting.length
   }
 
-  /** Metadata only when `partial`, as for a directory that was merely looked at. */
+  /** Heals act as the self-heal daemon, whose changes bricks and quorum treat apart. */
+  creds(): Creds {
+    return { ...ROOT_CREDS, pid: CLIENT_PID_SELF_HEALD, lkOwner: newLockOwner() }
+  }
+
+  /** An object a lookup found. Metadata only when `partial`. */
   inode(frame: Frame, gfid: Gfid, stat: Iatt, partial: boolean): void {
     if (frame.creds.pid === CLIENT_PID_SELF_HEALD) return
-    const inode = this.#ec.graph.inodes.findOrNew(gfid, stat.mode & 0o170000)
-    this.known(inode, partial)
+    this.known(this.#ec.graph.inodes.findOrNew(gfid, stat.mode & S_IFMT), partial)
   }
 
   known(inode: Inode, partial: boolean): void {
-    const key = `${inode.gfid}${partial ? 'p' : ''}`
-    this.#add({ key, run: (frame) => healInode(this.#ec, frame, inode, { partial }) })
+    this.#add(`${inode.gfid}${partial ? ' metadata' : ''}`, (frame) =>
+      healInode(this.#ec, frame, inode, { partial, block: false }),
+    )
   }
 
-  /** (parent, name) is missing on some bricks; then what it names is healed too. */
-  name(frame: Frame, parent: Inode, name: string, stat: Iatt): void {
+  /** (parent, name) is missing on some bricks. */
+  name(frame: Frame, parent: Inode, name: string): void {
     if (frame.creds.pid === CLIENT_PID_SELF_HEALD) return
-    const inode = this.#ec.graph.inodes.findOrNew(stat.gfid, stat.mode & 0o170000)
-    this.#add({
-      key: `${parent.gfid}/${name}`,
-      run: async (healing) => {
-        const named = await healName(this.#ec, healing, parent, name)
-        if (named.errno !== 0) return named
-        return healInode(this.#ec, healing, inode, { partial: false })
-      },
-    })
+    this.#add(`${parent.gfid}/${name}`, (healing) => healName(this.#ec, healing, parent, name))
   }
 
-  #add(task: Task): void {
+  #add(key: string, run: Task['run']): void {
     const { 'background-heals': runningMax, 'heal-wait-qlength': waitingMax } = this.#ec.options
-    if (runningMax === 0 || this.#known.has(task.key)) return
+    if (runningMax === 0) return
+    const known = this.#tasks.get(key)
+    if (known !== undefined) {
+      known.again = !this.#waiting.includes(known)
+      return
+    }
     if (this.#running >= runningMax && this.#waiting.length >= waitingMax) return
-    this.#known.add(task.key)
+    const task = { key, run, again: false }
+    this.#tasks.set(key, task)
     this.#waiting.push(task)
     this.#start()
   }
@@ -90,22 +89,26 @@ export class HealQueue {
       if (task === undefined) return
       this.#running++
       this.attempted++
-      void this.#ec.graph.pool.background(
-        this.#ec.self,
-        'disperse-heal',
-        healCreds(),
-        async (frame) => {
-          try {
-            const result = await task.run(frame)
-            if (result.errno === 0) this.completed++
-            this.#ec.log.debug({ errno: result.errno, key: keyText(task.key) }, 'background heal')
-          } finally {
-            this.#running--
-            this.#known.delete(task.key)
-            this.#start()
-          }
-        },
+      const { pool } = this.#ec.graph
+      void pool.background(this.#ec.self, 'disperse-heal', this.creds(), (frame) =>
+        this.#run(task, frame),
       )
+    }
+  }
+
+  async #run(task: Task, frame: Frame): Promise<void> {
+    let healed = false
+    try {
+      const result = await task.run(frame)
+      healed = result.errno === 0
+      if (healed) this.completed++
+      this.#ec.log.debug({ errno: result.errno, what: keyText(task.key) }, 'background heal')
+    } finally {
+      this.#running--
+      this.#tasks.delete(task.key)
+      // Once more, not for ever: a heal that fails is tried when the damage is met again.
+      if (task.again && healed) this.#add(task.key, task.run)
+      this.#start()
     }
   }
 }

@@ -266,6 +266,11 @@ export class Disperse extends Xlator<typeof options> {
     return lock
   }
 
+  /** Somebody of this client, outside of its sessions, wants the lock of `inode`. */
+  contendedHere(inode: Inode): void {
+    this.#locks.get(inode.gfid)?.contended()
+  }
+
   dropLock(lock: InodeLock): void {
     if (this.#locks.get(lock.gfid) === lock) this.#locks.delete(lock.gfid)
   }

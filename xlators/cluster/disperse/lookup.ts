@@ -133,7 +133,7 @@ function healDifferences(
   if (present === undefined) return
   const { parent, name } = req.loc
   if (missing !== 0 && parent !== undefined && name !== undefined) {
-    ec.heals.name(frame, parent, name, present.stat)
+    ec.heals.name(frame, parent, name)
   } else if (count(found) > 1 && (ec.up & ~answer.good) !== 0) {
     ec.heals.inode(frame, present.stat.gfid, present.stat, isDir(present.stat))
   }

@@ -23,7 +23,7 @@ export function virtualXattr(
 ): Promise<Rep<'getxattr'>> | undefined {
   const { name } = req
   if (name === undefined) return undefined
-  if (name === XATTR_HEAL) return healOnDemand(ec, frame, req.loc.inode)
+  if (name === XATTR_HEAL) return healOnDemand(ec, frame, req.loc)
   if (name === HEAL_INFO) return healInfo(ec, frame, req.loc.inode)
   if (name === NODE_UUID || name === NODE_UUIDS || name === PATHINFO) {
     return gather(ec, frame, req, name, name)
