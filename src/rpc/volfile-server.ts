@@ -71,7 +71,7 @@ export class ManagementConnection {
   #text: string | undefined
   #closed = false
   #fetching = false
-  /** Something changed while a fetch was under way. */
+  /** Something changed while a fetch was under way, or before its answer was looked at. */
   #stale = false
   #pause: { timer: Timer; done: () => void } | undefined
 
@@ -101,6 +101,7 @@ export class ManagementConnection {
       if ('text' in fetched) {
         this.#text = fetched.text
         this.#watch()
+        this.#refetchStale()
         return fetched
       }
       failures.push({ server: addressText(server), failure: fetched })
@@ -115,8 +116,8 @@ export class ManagementConnection {
   /** Asks for the volfile again; `onVolfile` follows if it has changed. */
   refetch(): void {
     const link = this.#link
-    if (link === undefined || this.#closed) return
-    if (this.#fetching) {
+    if (this.#closed) return
+    if (link === undefined || this.#fetching) {
       this.#stale = true
       return
     }
@@ -223,9 +224,13 @@ export class ManagementConnection {
     if (this.#closed) return
     if ('text' in fetched) this.#deliver(fetched)
     else this.#log.warn(`refetching the volfile: ${fetched.reason}`)
+    if (this.#link === link) this.#refetchStale()
+  }
+
+  #refetchStale(): void {
     if (!this.#stale) return
     this.#stale = false
-    if (this.#link === link && link.connection.open) this.refetch()
+    if (this.connected) this.refetch()
   }
 
   #deliver({ text, source }: FetchedVolfile): void {
@@ -277,6 +282,7 @@ export class ManagementConnection {
     if ('text' in fetched) {
       this.#log.info(`connected to volfile server ${this.#currentText}`)
       this.#deliver(fetched)
+      this.#refetchStale()
     } else {
       this.#log.debug(`volfile server ${this.#currentText}: ${fetched.reason}`)
     }

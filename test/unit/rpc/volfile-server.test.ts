@@ -142,6 +142,29 @@ test('changes are told once; statedump requests are passed on', async () => {
   connection.close()
 })
 
+test('a change right behind the first volfile is not missed', async () => {
+  const told: string[] = []
+  let first = true
+  handler = (received) => {
+    if (!first) return reply(received, spec('volume later\n'))
+    first = false
+    // Both arrive together: the notice is read before the volfile has been looked at.
+    received.socket.cork()
+    reply(received, spec(text))
+    callback(received.socket, CBK.FETCHSPEC, {})
+    received.socket.uncork()
+  }
+  const connection = new ManagementConnection({
+    servers: [at(peer.port)],
+    volfileId: 'vol',
+    onVolfile: (changed) => told.push(changed),
+  })
+  assert.equal((await connection.start()).text, text)
+  for (let i = 0; i < 100 && told.length === 0; i++) await sleep(10)
+  assert.deepEqual(told, ['volume later\n'])
+  connection.close()
+})
+
 test('a lost server is found again, at an address it has told of', async () => {
   const other = await ScriptedPeer.listen((received) => reply(received, spec('volume c\n')))
   handler = (received) => {
