@@ -17,6 +17,26 @@ import { logFor } from '../observe/log.ts'
 import { ManagementConnection } from '../rpc/volfile-server.ts'
 import { type ClientSetup, volumeName } from './client-setup.ts'
 
+/** The certificates every TLS connection of this machine uses unless a volume names others. */
+const TLS_FILES = {
+  cert: '/etc/ssl/glusterfs.pem',
+  key: '/etc/ssl/glusterfs.key',
+  ca: '/etc/ssl/glusterfs.ca',
+}
+
+/** Throws GlusterError OPTION_INVALID naming the file that is missing. */
+function managementTls(): { cert: Buffer; key: Buffer; ca: Buffer } {
+  const read = (path: string): Buffer => {
+    try {
+      return readFileSync(path)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      throw new GlusterError('OPTION_INVALID', `TLS to glusterd: cannot read ${path}: ${code}`)
+    }
+  }
+  return { cert: read(TLS_FILES.cert), key: read(TLS_FILES.key), ca: read(TLS_FILES.ca) }
+}
+
 /** Put on top of every client's graph. */
 const AUTOLOAD = [{ name: 'meta-autoload', type: 'meta' }]
 
@@ -48,6 +68,7 @@ export class VolumeGraph {
       ),
       volfileId: origin.volfileId,
       addressFamily: origin.family,
+      ...(setup.secureMgmt ? { tls: managementTls() } : {}),
       onStatedump,
       onVolfile: (text, source) => this.#changed(text, source),
     })

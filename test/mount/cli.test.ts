@@ -150,6 +150,13 @@ describe('glusterfs', { skip }, () => {
       await fails([...server, '--volfile-id=cli', '-l', inside, path], 255, /inside the mount/)
     })
 
+    test('TLS to glusterd without certificates', () =>
+      fails(
+        [...server, '--volfile-id=cli', '--secure-mgmt=on', directory()],
+        1,
+        /TLS to glusterd: cannot read \/etc\/ssl\/glusterfs\.pem: ENOENT/,
+      ))
+
     test('not root', async () => {
       const { stderr, status } = await run(
         [
