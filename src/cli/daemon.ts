@@ -17,16 +17,10 @@ const STATUS_FD = 3
 const STATUS_VARIABLE = 'GLUSTERFS_TS_STATUS_FD'
 const REPORT_BYTES_MAX = 64 * 1024
 
-/**
- * Flags of the daemon's node. A larger young generation keeps buffers and frames of requests in
- * flight from being promoted: fewer and shorter collections while streaming.
- */
-const NODE_FLAGS = ['--max-semi-space-size=32', '--no-warnings']
-
 /** Starts the daemon with the same words; resolves with its report, or with how it died. */
 export function daemonise(words: readonly string[]): Promise<Report> {
   const program = process.argv[1]!
-  const child = spawn(process.execPath, [...NODE_FLAGS, program, ...words], {
+  const child = spawn(process.execPath, [program, ...words], {
     argv0: 'glusterfs',
     detached: true,
     env: { ...process.env, [STATUS_VARIABLE]: String(STATUS_FD) },
