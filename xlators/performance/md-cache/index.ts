@@ -216,6 +216,12 @@ export class MdCache extends Xlator<typeof options> {
   removexattr: Fop<'removexattr'> = (frame, req) =>
     this.#changingXattrs(frame, 'removexattr', req, req.loc.inode)
 
+  opendir: Fop<'opendir'> = (frame, req) => {
+    // A readdir-ahead below asks with every entry for what its opendir asked for.
+    const xdata = this.#keys.request(req.xdata, () => new Dict())
+    return frame.tail(this.child, 'opendir', { ...req, xdata })
+  }
+
   create: Fop<'create'> = (frame, req) => this.#making(frame, 'create', req)
 
   ftruncate: Fop<'ftruncate'> = (frame, req) =>
