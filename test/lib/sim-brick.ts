@@ -25,9 +25,6 @@ import {
   fopNames,
   type Rep,
   type Req,
-  XATTROP_ADD_ARRAY,
-  XATTROP_ADD_ARRAY64,
-  XATTROP_GET_AND_SET,
 } from '../../src/core/fop.ts'
 import type { Frame } from '../../src/core/frame.ts'
 import { type Gfid, gfidText, NULL_GFID } from '../../src/core/gfid.ts'
@@ -40,6 +37,7 @@ import { decodeRdev } from '../../src/fuse/abi.ts'
 import { decodeDirOffset, encodeDirOffset, leavesOfGraph } from '../../src/graph/dir-offset.ts'
 import type { SimLock } from './sim-locks.ts'
 import { SimNode, SimStore } from './sim-store.ts'
+import { askedXattrs, getxattr, removexattr, setxattr, storedBytes, xattrop } from './sim-xattrs.ts'
 
 const LINKTO = /\.linkto$/
 const O_TRUNC = 0o1000
@@ -166,31 +164,6 @@ export class SimBrick extends Xlator<typeof options> {
 
   // -- xattrs ---------------------------------------------------------------------------------------
 
-  /** Reply xdata of lookup-like fops: what the request's keys ask for. */
-  #asked(node: SimNode, xdata: Dict | undefined): Dict | undefined {
-    if (xdata === undefined) return undefined
-    const reply = new Dict()
-    for (const key of xdata.entries.keys()) {
-      if (key === 'glusterfs.open-fd-count') reply.setUint(key, node.openCount)
-      else if (key === 'list-xattr') {
-        for (const [name, value] of node.xattrs) reply.setBytes(name, value)
-      } else if (key === 'glusterfs.content' && node.isReg) {
-        if (node.data.length <= (xdata.getNumber(key) ?? 0)) reply.setBytes(key, node.data)
-      } else {
-        const value = node.xattrs.get(key)
-        if (value !== undefined) reply.setBytes(key, value)
-      }
-    }
-    return reply.count === 0 ? undefined : reply
-  }
-
-  #iattReply(node: SimNode, xdata: Dict | undefined): Dict | undefined {
-    const wanted = ['dht-get-iatt-in-xattr', 'virt-gf-prestat', 'virt-gf-poststat']
-    const reply = new Dict()
-    for (const key of wanted) if (xdata?.has(key)) reply.setIatt(key, node.iatt())
-    return reply.count === 0 ? undefined : reply
-  }
-
   /** The parent's xattr still has the value the client believes in. */
   #preop(parent: SimNode, xdata: Dict | undefined): 'ok' | 'absent' | 'differs' {
     const key = xdata?.getStr('glusterfs.preop.parent.key')
@@ -244,70 +217,6 @@ export class SimBrick extends Xlator<typeof options> {
   #entryReply(node: SimNode, loc: Loc, xdata?: Dict) {
     const parent = this.store.resolve(loc.pargfid)
     return { errno: 0 as const, stat: node.iatt(), ...this.#parents(parent), xdata }
-  }
-
-  #setxattr(node: SimNode | undefined, dict: Dict, flags: number, xdata?: Dict): Rep<'setxattr'> {
-    if (node === undefined) return error(E.STALE)
-    for (const key of dict.entries.keys()) {
-      if ((flags & 1) !== 0 && node.xattrs.has(key)) return error(E.EXIST)
-      if ((flags & 2) !== 0 && !node.xattrs.has(key)) return error(E.NODATA)
-    }
-    if (xdata?.has('sync_backend_xattrs')) {
-      for (const key of [...node.xattrs.keys()]) {
-        if (key.startsWith('user.')) node.xattrs.delete(key)
-      }
-    }
-    for (const key of dict.entries.keys()) node.xattrs.set(key, storedBytes(dict, key))
-    node.ctime = this.store.now()
-    return { errno: 0, xdata: this.#iattReply(node, xdata) }
-  }
-
-  #getxattr(node: SimNode | undefined, name: string | undefined): Rep<'getxattr'> {
-    if (node === undefined) return error(E.STALE)
-    const dict = new Dict()
-    if (name === undefined || name === '') {
-      for (const [key, value] of node.xattrs) dict.setBytes(key, value)
-      return { errno: 0, dict }
-    }
-    if (name === 'trusted.glusterfs.pathinfo' || name === 'glusterfs.pathinfo') {
-      return { errno: 0, dict: dict.setStr(name, `<POSIX(/b):sim:/b${this.store.pathOf(node)}>`) }
-    }
-    if (name === 'glusterfs.ancestry.path') {
-      return { errno: 0, dict: dict.setStr(name, this.store.pathOf(node)) }
-    }
-    if (name === 'trusted.glusterfs.node-uuid') {
-      return { errno: 0, dict: dict.setStr(name, `uuid-of-${this.name}`) }
-    }
-    const value = node.xattrs.get(name)
-    return value === undefined ? error(E.NODATA) : { errno: 0, dict: dict.setBytes(name, value) }
-  }
-
-  #removexattr(node: SimNode | undefined, name: string, xdata?: Dict): Rep<'removexattr'> {
-    if (node === undefined) return error(E.STALE)
-    if (!node.xattrs.delete(name)) return error(E.NODATA)
-    node.ctime = this.store.now()
-    return { errno: 0, xdata: this.#iattReply(node, xdata) }
-  }
-
-  #xattrop(node: SimNode | undefined, op: number, dict: Dict, xdata?: Dict): Rep<'xattrop'> {
-    if (node === undefined) return error(E.STALE)
-    const result = new Dict()
-    for (const key of dict.entries.keys()) {
-      const given = dict.getBytes(key) ?? Buffer.alloc(0)
-      const old = node.xattrs.get(key) ?? Buffer.alloc(given.length)
-      if (op === XATTROP_GET_AND_SET) {
-        if (node.xattrs.has(key)) result.setBytes(key, old)
-        node.xattrs.set(key, Buffer.from(given))
-        continue
-      }
-      if (old.length > given.length) return error(E.RANGE)
-      const sum = addArray(old, given, op)
-      if (sum === undefined) return error(E.INVAL)
-      if (given.some((byte) => byte !== 0)) node.xattrs.set(key, sum)
-      result.setBytes(key, sum)
-    }
-    const asked = this.#asked(node, xdata)
-    return { errno: 0, dict: result, xdata: this.#iattReply(node, xdata) ?? asked }
   }
 
   // -- attributes and data ----------------------------------------------------------------------
@@ -375,7 +284,7 @@ export class SimBrick extends Xlator<typeof options> {
       }
       if (plus) {
         entry.stat = stat
-        entry.xdata = this.#asked(node, req.xdata)
+        entry.xdata = askedXattrs(node, req.xdata)
         if (name !== '.' && name !== '..') {
           entry.inode = this.graph.inodes.findOrNew(node.gfid, node.mode & S_IFMT)
         }
@@ -455,7 +364,7 @@ export class SimBrick extends Xlator<typeof options> {
           errno: 0,
           stat: node.iatt(),
           postparent: new Iatt(),
-          xdata: this.#asked(node, xdata),
+          xdata: askedXattrs(node, xdata),
         }
       }
       const parent = this.store.resolve(loc.pargfid)
@@ -463,7 +372,7 @@ export class SimBrick extends Xlator<typeof options> {
       const node = parent.children.get(loc.name)?.node
       if (node === undefined) return error(E.NOENT)
       if (node.gfid === NULL_GFID) return error(E.NODATA)
-      const asked = this.#asked(node, xdata)
+      const asked = askedXattrs(node, xdata)
       return { errno: 0, stat: node.iatt(), postparent: parent.iatt(), xdata: asked }
     },
     stat: (_frame, { loc }) => {
@@ -617,15 +526,17 @@ export class SimBrick extends Xlator<typeof options> {
     setattr: (_frame, { loc, stat, valid }) => this.#setattr(this.#node(loc), stat, valid),
     fsetattr: (_frame, { fd, stat, valid }) => this.#setattr(this.#fdNode(fd), stat, valid),
     setxattr: (_f, { loc, dict, flags, xdata }) =>
-      this.#setxattr(this.#node(loc), dict, flags, xdata),
+      setxattr(this.store, this.#node(loc), dict, flags, xdata),
     fsetxattr: (_f, { fd, dict, flags, xdata }) =>
-      this.#setxattr(this.#fdNode(fd), dict, flags, xdata),
-    getxattr: (_frame, { loc, name }) => this.#getxattr(this.#node(loc), name),
-    fgetxattr: (_frame, { fd, name }) => this.#getxattr(this.#fdNode(fd), name),
-    removexattr: (_frame, { loc, name, xdata }) => this.#removexattr(this.#node(loc), name, xdata),
-    fremovexattr: (_frame, { fd, name, xdata }) => this.#removexattr(this.#fdNode(fd), name, xdata),
-    xattrop: (_frame, { loc, op, dict, xdata }) => this.#xattrop(this.#node(loc), op, dict, xdata),
-    fxattrop: (_frame, { fd, op, dict, xdata }) => this.#xattrop(this.#fdNode(fd), op, dict, xdata),
+      setxattr(this.store, this.#fdNode(fd), dict, flags, xdata),
+    getxattr: (_frame, { loc, name }) => getxattr(this.store, this.name, this.#node(loc), name),
+    fgetxattr: (_frame, { fd, name }) => getxattr(this.store, this.name, this.#fdNode(fd), name),
+    removexattr: (_frame, { loc, name, xdata }) =>
+      removexattr(this.store, this.#node(loc), name, xdata),
+    fremovexattr: (_frame, { fd, name, xdata }) =>
+      removexattr(this.store, this.#fdNode(fd), name, xdata),
+    xattrop: (_frame, { loc, op, dict, xdata }) => xattrop(this.#node(loc), op, dict, xdata),
+    fxattrop: (_frame, { fd, op, dict, xdata }) => xattrop(this.#fdNode(fd), op, dict, xdata),
     readdir: (_frame, req) => this.#entries(req, false),
     readdirp: (_frame, req) => this.#entries(req, true),
     inodelk: (frame, req) => this.#inodelk(frame, req.loc.gfid, req),
@@ -680,35 +591,6 @@ function gfidPath(store: SimStore, gfid: Gfid): string {
 
 function isLinkto(node: SimNode): boolean {
   return (node.mode & 0o7777) === 0o1000 && [...node.xattrs.keys()].some((key) => LINKTO.test(key))
-}
-
-/** Bytes as a brick puts a dict value on disk: text and numbers get their NUL. */
-function storedBytes(dict: Dict, key: string): Buffer {
-  const type = dict.get(key)?.type
-  const bytes = dict.getBytes(key) ?? Buffer.alloc(0)
-  if (type === 'str' || type === 'int' || type === 'uint') {
-    return Buffer.concat([bytes, Buffer.alloc(1)])
-  }
-  return Buffer.from(bytes)
-}
-
-function addArray(old: Buffer, addend: Buffer, op: number): Buffer | undefined {
-  const sum = Buffer.alloc(addend.length)
-  old.copy(sum)
-  if (op === XATTROP_ADD_ARRAY) {
-    for (let at = 0; at + 4 <= sum.length; at += 4) {
-      sum.writeInt32BE((sum.readInt32BE(at) + addend.readInt32BE(at)) | 0, at)
-    }
-    return sum
-  }
-  if (op === XATTROP_ADD_ARRAY64) {
-    for (let at = 0; at + 8 <= sum.length; at += 8) {
-      const value = BigInt.asIntN(64, sum.readBigInt64BE(at) + addend.readBigInt64BE(at))
-      sum.writeBigInt64BE(value, at)
-    }
-    return sum
-  }
-  return undefined
 }
 
 function dirType(node: SimNode): number {
