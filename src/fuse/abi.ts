@@ -117,6 +117,8 @@ export const FATTR_KILL_SUIDGID = 1 << 11
 export const GETATTR_FH = 1
 /** The size a WRITE or READ carries has its lock owner filled in. */
 export const IO_LOCKOWNER = 2
+/** Page writeback: the handle is any writable one of the file, the owner means nothing. */
+export const WRITE_CACHE = 1
 export const WRITE_KILL_SUIDGID = 4
 export const OPEN_KILL_SUIDGID = 1
 export const RELEASE_FLOCK_UNLOCK = 2

@@ -38,7 +38,7 @@ const inodes = new InodeTable()
 function graphOf(id: number): Promise<Graph> {
   const definition: XlatorDefinition = sink ? sinkBrick : memoryBrick
   return buildGraph({
-    volfile: parseVolfile('volume brick\ntype protocol/client\noption x y\nend-volume\n', 'test'),
+    volfile: parseVolfile('volume brick\ntype protocol/client\nend-volume\n', 'test'),
     load: async () => definition,
     id,
     volfileId: 'memory',

@@ -11,6 +11,7 @@ import {
   type Rep,
 } from '../../src/core/fop.ts'
 import type { Gfid } from '../../src/core/gfid.ts'
+import { O_APPEND } from '../../src/core/open-flags.ts'
 import { defineXlator, type XlatorDefinition } from '../../src/core/xlator.ts'
 import { SimBrick } from './sim-brick.ts'
 
@@ -31,14 +32,16 @@ export class MemoryBrick extends SimBrick {
 
   override init(): void {
     super.init()
-    const {
-      flush,
-      getxattr: _,
-      fgetxattr,
-    } = this as unknown as {
+    const { flush, fgetxattr } = this as unknown as {
       flush: Fop<'flush'>
-      getxattr: Fop<'getxattr'>
       fgetxattr: Fop<'fgetxattr'>
+    }
+    const { writev } = this as unknown as { writev: Fop<'writev'> }
+    // pwrite(2) on Linux: with O_APPEND the offset counts for nothing.
+    this.writev = (frame, req) => {
+      if ((req.fd.flags & O_APPEND) === 0) return writev(frame, req)
+      const offset = this.store.resolve(req.fd.inode.gfid)?.data.length ?? req.offset
+      return writev(frame, { ...req, offset })
     }
     this.lk = (frame, { fd, cmd, flock }) =>
       this.#lk(fd.inode.gfid, frame.creds.lkOwner.toString('hex'), cmd, flock)

@@ -212,6 +212,19 @@ describe('mount/fuse on an in-memory brick', { skip, timeout: 120_000 }, () => {
     assert.equal(text.slice(99, 121), `.${'W'.repeat(20)}.`)
   })
 
+  test('bytes of a mapping go where they belong by an fd that appends', () => {
+    writeFile(at('log'), '.'.repeat(4096))
+    const fd = sys.open(at('log'), O.O_RDWR | O.O_APPEND)
+    const map = new sys.Mapping(fd, 4096)
+    map.poke(0, bytes('M'))
+    assert.equal(sys.write(fd, bytes('appended')), 8)
+    map.poke(1, bytes('N'))
+    assert.equal(map.sync(), 0)
+    map.unmap()
+    sys.close(fd)
+    assert.equal(readFile(at('log')), `MN${'.'.repeat(4094)}appended`)
+  })
+
   test('umask, set-group-id directories and modes', async () => {
     const old = sys.umask(0o027)
     writeFile(at('masked'), '')
@@ -311,6 +324,19 @@ describe('mount/fuse: life of a mount', { skip, timeout: 60_000 }, () => {
     await sleep(500)
     const inodes = Number(await mount.ask('inodes'))
     assert.ok(inodes < 400, `${inodes} inodes are known`)
+    assert.equal(await mount.stop(), 0)
+  })
+
+  test('kernel-writeback-cache: small writes are gathered, appends land at the end', async () => {
+    const mount = await FuseMount.start(['--kernel-writeback-cache=yes'])
+    const path = mount.path('cached')
+    const fd = sys.open(path, O.O_CREAT | O.O_WRONLY | O.O_APPEND)
+    await mount.fops()
+    for (let i = 0; i < 100; i++) assert.equal(sys.write(fd, bytes('0123456789')), 10)
+    assert.equal(sys.close(fd), 0)
+    const writes = (await mount.fops()).filter((fop) => fop === 'writev').length
+    assert.ok(writes <= 2, `${writes} writes`)
+    assert.equal(readFile(path), '0123456789'.repeat(100))
     assert.equal(await mount.stop(), 0)
   })
 

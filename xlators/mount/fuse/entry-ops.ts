@@ -6,6 +6,7 @@ import type { Ok, Rep } from '../../../src/core/fop.ts'
 import { newGfid } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
+import { O_TRUNC } from '../../../src/core/open-flags.ts'
 import type { CreateIn, MkIn } from '../../../src/fuse/abi.ts'
 import type { FuseOps } from '../../../src/fuse/opcodes.ts'
 import type { FuseRequest } from '../../../src/fuse/request.ts'
@@ -13,11 +14,10 @@ import { openFlagsFor } from './file-ops.ts'
 import type { OpenFile } from './files.ts'
 import { giveBackIdleInodes } from './idle.ts'
 import type { FuseBridge } from './index.ts'
-import { stale } from './rules.ts'
+import { brickFlags, stale } from './rules.ts'
 
 const O_CREAT = 0o100
 const O_EXCL = 0o200
-const O_TRUNC = 0o1000
 
 type Ops = Pick<
   FuseOps,
@@ -76,9 +76,10 @@ export class EntryOps implements Ops {
     if (typeof inode === 'number') return void request.error(inode)
     const loc = Loc.ofName(parent, name, inode)
     const rep = await request.frame.wind(request.top, fop, { loc, flags: 0 })
-    if (rep.errno !== 0) return void request.error(rep.errno)
-    this.#bridge.table.unlinkName(parent, name)
-    request.ok()
+    if (rep.errno === 0) this.#bridge.table.unlinkName(parent, name)
+    else this.#bridge.table.retireIfIdle(inode)
+    if (rep.errno !== 0) request.error(rep.errno)
+    else request.ok()
   }
 
   /** The inode behind (parent, name), looked up when it is not in the this.#bridge.table. */
@@ -152,14 +153,15 @@ export class EntryOps implements Ops {
   }
 
   create: Ops['create'] = async (request, input) => {
+    const flags = brickFlags(input.flags, this.#bridge.writeback)
     const parent = await this.#parentOf(request, request.nodeid)
     if (typeof parent === 'number') return void request.error(parent)
     const loc = Loc.ofName(parent, input.name, this.#bridge.table.newInode())
-    const fd = new Fd(loc.inode, input.flags, request.pid)
+    const fd = new Fd(loc.inode, flags, request.pid)
     const rep = await request.frame.wind(request.top, 'create', {
       loc,
       fd,
-      flags: input.flags,
+      flags,
       ...this.#creationMode(input),
     })
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
@@ -181,13 +183,11 @@ export class EntryOps implements Ops {
     if (typeof newParent === 'number') return void request.error(newParent)
     const source = await this.#resolveName(request, oldParent, oldname)
     if (typeof source === 'number') return void request.error(stale(source))
-    // The target may not exist; when it does, translators need to know what goes.
-    const target = await this.#resolveName(request, newParent, newname)
-    if (typeof target === 'number' && target !== E.NOENT && target !== E.STALE) {
-      return void request.error(target)
-    }
+    // The kernel has just looked for the target: what the table lacks does not exist.
+    const target = this.#bridge.table.child(newParent, newname)
+    if (target !== undefined) await this.#bridge.ready(request, target)
     const oldloc = Loc.ofName(oldParent, oldname, source)
-    const newInode = typeof target === 'number' ? this.#bridge.table.newInode() : target
+    const newInode = target ?? this.#bridge.table.newInode()
     const newloc = Loc.ofName(newParent, newname, newInode)
     const rep = await request.frame.wind(request.top, 'rename', { oldloc, newloc })
     if (rep.errno !== 0) return void request.error(rep.errno)
@@ -228,7 +228,7 @@ async function replyCreated(
   if (linked !== fd.inode) {
     // Somebody else created it first and it is known already: its own inode must hold the fd.
     fd.release()
-    const flags = input.flags & ~(O_CREAT | O_EXCL | O_TRUNC)
+    const flags = fd.flags & ~(O_CREAT | O_EXCL | O_TRUNC)
     fd = new Fd(linked, flags, request.pid)
     const opened = await request.frame.wind(request.top, 'open', {
       loc: Loc.ofInode(linked),

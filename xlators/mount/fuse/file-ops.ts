@@ -14,15 +14,15 @@ import {
 import type { Frame } from '../../../src/core/frame.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
+import { O_TRUNC } from '../../../src/core/open-flags.ts'
 import * as abi from '../../../src/fuse/abi.ts'
 import type { FuseOps } from '../../../src/fuse/opcodes.ts'
 import type { FuseRequest } from '../../../src/fuse/request.ts'
 import { dropPrivileges } from './attr-ops.ts'
 import type { OpenFile } from './files.ts'
 import type { FuseBridge } from './index.ts'
-import { isPrivileged, stale } from './rules.ts'
-
-const O_TRUNC = 0o1000
+import { pageFd } from './pages.ts'
+import { brickFlags, isPrivileged, stale } from './rules.ts'
 
 /** fallocate(2) modes as the kernel passes them. */
 const PUNCH_HOLE = 2
@@ -73,7 +73,8 @@ export class FileOps implements Ops {
     this.#bridge = bridge
   }
 
-  open: Ops['open'] = async (request, { flags, openFlags }) => {
+  open: Ops['open'] = async (request, { flags: asked, openFlags }) => {
+    const flags = brickFlags(asked, this.#bridge.writeback)
     const inode = this.#bridge.inodeOf(request)
     if (inode === undefined) return void request.error(E.STALE)
     const errno = await this.#bridge.ready(request, inode)
@@ -114,9 +115,11 @@ export class FileOps implements Ops {
     if (file === E.BADF) return void request.error(E.BADF)
     const { offset, size, flags } = input
     if (offset > Number.MAX_SAFE_INTEGER - size) return void request.error(E.FBIG)
-    const { fd } = file
     // Before anything asynchronous: the message's buffer is read into again after that.
     const data = [request.device.take(abi.WRITE_DATA_AT, size)]
+    const isPage = (input.writeFlags & abi.WRITE_CACHE) !== 0
+    const fd = isPage ? await pageFd(this.#bridge, request, file) : file.fd
+    if (fd === undefined) return void request.error(E.IO)
     const kill = (input.writeFlags & abi.WRITE_KILL_SUIDGID) !== 0
     if (kill && this.#bridge.mayBePrivileged(fd.inode)) {
       const errno = await dropPrivileges(this.#bridge, request, fd.inode, fd)

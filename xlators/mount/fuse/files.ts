@@ -17,6 +17,11 @@ export class OpenFile {
   /** A lock was granted through it; locks move to a new graph with the fd. */
   hasLocks = false
   /**
+   * For page writeback where this fd would append or bypass the brick's page cache: an fd without
+   * such flags, opened when first needed, released with this file.
+   */
+  pages: Promise<Fd | undefined> | undefined
+  /**
    * Directory entries read but not yet asked for, in order. They follow the entry whose cookie is
    * `restAfter`. At most one reply of the bricks.
    */
@@ -79,7 +84,13 @@ export class OpenFiles {
   #end(file: OpenFile): void {
     this.#byFd.delete(file.fd)
     file.fd.release()
+    this.dropPages(file)
     this.#table.retireIfIdle(file.fd.inode)
+  }
+
+  dropPages(file: OpenFile): void {
+    void file.pages?.then((fd) => fd?.release())
+    file.pages = undefined
   }
 
   closeAll(): void {

@@ -26,7 +26,13 @@ import { type Inode, type InodeTable, inodePath } from '../../../src/core/inode.
 import { Loc } from '../../../src/core/loc.ts'
 import { parseBool } from '../../../src/core/options.ts'
 import { Xlator, type XlatorInit } from '../../../src/core/xlator.ts'
-import { IN_HEADER_BYTES, u64, type Validity, validity } from '../../../src/fuse/abi.ts'
+import {
+  FUSE_WRITEBACK_CACHE,
+  IN_HEADER_BYTES,
+  u64,
+  type Validity,
+  validity,
+} from '../../../src/fuse/abi.ts'
 import { FuseDevice } from '../../../src/fuse/device.ts'
 import {
   checkMountPoint,
@@ -154,6 +160,11 @@ export class FuseBridge extends Xlator<typeof options> {
   /** Fops enter here; the graph requests begin on. */
   get active(): Graph | undefined {
     return this.#active?.graph
+  }
+
+  /** The kernel keeps written data. */
+  get writeback(): boolean {
+    return (this.initFlags & FUSE_WRITEBACK_CACHE) !== 0
   }
 
   /** The mount point, absolute. */

@@ -38,6 +38,7 @@ async function migrate(
 ): Promise<void> {
   const { fd } = file
   if (file.lost || fd.inode.gfid === NULL_GFID) return
+  bridge.files.dropPages(file)
   const isDirectory = isDirInode(fd.inode)
   // Written data must be on the bricks before another connection reads it.
   const xdata = new Dict().setInt('last-fsync', 1)
