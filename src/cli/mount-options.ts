@@ -63,7 +63,6 @@ const RENAMED: Readonly<Record<string, string>> = {
   'halo-max-latency': '--xlator-option=*replicate*.halo-max-latency=',
   'halo-max-replicas': '--xlator-option=*replicate*.halo-max-replicas=',
   'halo-min-replicas': '--xlator-option=*replicate*.halo-min-replicas=',
-  'process-name': '--process-name=fuse.',
 }
 
 /** Words of mount(8) the kernel takes. */
@@ -102,8 +101,10 @@ export function mountCommand(device: string, options: string, isFile: boolean): 
   if (snapshot && !draft.flags.includes('--read-only')) draft.flags.push('--read-only')
   const kernel = [...draft.kernelOptions]
   if (draft.fuseOptions !== undefined) kernel.push(draft.fuseOptions)
-  const args = [...draft.flags, `--process-name=${draft.processName ?? 'fuse'}`]
+  const args = [...draft.flags]
   if (kernel.length > 0) args.push(`--fuse-mountopts=${kernel.join(',')}`)
+  // Two words, as stock writes it: scripts that look for a mount's process compare the text.
+  args.push('--process-name', draft.processName ?? 'fuse')
   if (isFile) args.push(`--volfile=${device}`)
   else {
     for (const server of [...draft.servers, ...draft.backup])

@@ -10,7 +10,7 @@ function map(options: string, device = 'h:/v', isFile = false): MountCommand {
 
 /** Arguments besides those every mount of h:/v has. */
 function extra(options: string): string[] {
-  const usual = ['--process-name=fuse', '--volfile-server=h', '--volfile-id=/v']
+  const usual = ['--process-name', 'fuse', '--volfile-server=h', '--volfile-id=/v']
   return map(options).args.filter((word) => !usual.includes(word))
 }
 
@@ -51,7 +51,8 @@ describe('the device', () => {
   test('a volfile', () => {
     assert.deepEqual(map('ro', '/etc/my.vol', true).args, [
       '--read-only',
-      '--process-name=fuse',
+      '--process-name',
+      'fuse',
       '--volfile=/etc/my.vol',
     ])
   })
@@ -119,7 +120,7 @@ describe('-o', () => {
   })
 
   test('process-name', () => {
-    assert.ok(map('process-name=x').args.includes('--process-name=fuse.x'))
+    assert.ok(map('process-name=x').args.includes('fuse.x'))
   })
 
   test('every mapping is a command line glusterfs reads', () => {
