@@ -230,7 +230,7 @@ class MountClient {
       await this.#bridge.unmount()
       await this.#bridge.closed
     }
-    this.#volume.close()
+    await this.#volume.close()
     flushRepeats()
     await this.#logFile.drain(LOG_WAIT_MAX_MS)
     this.#exit(status, message)

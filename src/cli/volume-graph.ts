@@ -104,9 +104,9 @@ export class VolumeGraph {
     this.#connection?.refetch()
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#connection?.close()
-    this.#graph?.stop()
+    await this.#graph?.stop()
     this.#graph = undefined
   }
 

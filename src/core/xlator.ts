@@ -90,6 +90,12 @@ export abstract class Xlator<T extends OptionTable = OptionTable> {
   /** Checks what depends on other translators. Throws GlusterError; runs parents first. */
   init(): void {}
 
+  /**
+   * The graph will stop and no request comes any more: settles what is kept for later (eager locks,
+   * delayed writes). Bounded by the graph.
+   */
+  drain?(): Promise<void>
+
   /** The graph is let go: timers, sockets and buffers end here. */
   fini(): void {}
 

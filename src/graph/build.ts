@@ -1,4 +1,5 @@
 /** From a volfile to a running graph: load translators, check and type options, link, init. */
+import { clock, type Timer } from '../core/clock.ts'
 import { freeSlot } from '../core/context.ts'
 import { GlusterError } from '../core/errors.ts'
 import type { CallPool } from '../core/frame.ts'
@@ -107,8 +108,13 @@ export class Graph implements GraphContext {
     this.top.notify({ type: 'parent-up' }, undefined)
   }
 
-  /** Ends it: connections close, contexts and slots are given back. */
-  stop(): void {
+  /**
+   * Ends it: translators settle what they held back, connections close, contexts and slots are
+   * given back.
+   */
+  async stop(): Promise<void> {
+    const holding = this.xlators.filter((xl) => xl.drain !== undefined)
+    if (holding.length > 0) await this.#drain(holding)
     this.top.notify({ type: 'parent-down' }, undefined)
     this.inodes.dropContexts(this.xlators.map((xl) => xl.slot))
     for (const xl of this.xlators) {
@@ -116,7 +122,23 @@ export class Graph implements GraphContext {
       freeSlot(xl.slot)
     }
   }
+
+  /** From the top, so that what an upper translator writes late is settled below it. */
+  async #drain(holding: readonly Xlator[]): Promise<void> {
+    let timer: Timer | undefined
+    const timeout = new Promise<void>((resolve) => {
+      timer = clock.after(DRAIN_MAX_MS, resolve)
+    })
+    const drained = async (): Promise<void> => {
+      for (const xl of holding.toReversed()) await xl.drain?.()
+    }
+    await Promise.race([drained(), timeout])
+    timer?.clear()
+  }
 }
+
+/** How long a graph that stops waits for its bricks. */
+const DRAIN_MAX_MS = 3000
 
 const log = () => logFor('graph')
 

@@ -50,6 +50,7 @@ const INTERNAL = new Set([
   'glusterfs-internal-fop',
   'glusterfs.preop.parent.key',
   'force-replace',
+  'glusterfs.inodelk-dom-count',
   'umask',
   'mode',
 ])

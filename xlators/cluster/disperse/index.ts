@@ -62,6 +62,9 @@ export class Disperse extends Xlator<typeof options> {
   readonly #fds = new FdContext<FdState>(this.self)
   // Made in `init`, when the bricks are known.
   #parts: { geometry: Geometry; codec: FragmentCodec; state: UpState } | undefined
+  /** The graph is about to stop: no lock is kept any more. */
+  #draining = false
+  #drained: (() => void) | undefined
   #readMask = ~0
   #roundRobin = 0
 
@@ -90,9 +93,18 @@ export class Disperse extends Xlator<typeof options> {
     this.#checkQuorum(this.options)
   }
 
+  /** The counters of idle sessions reach the bricks before the connections close. */
+  override async drain(): Promise<void> {
+    this.#draining = true
+    this.releaseLocks()
+    if (this.#locks.size === 0) return
+    await new Promise<void>((resolve) => {
+      this.#drained = resolve
+    })
+  }
+
   override fini(): void {
     this.#parts?.state.stop()
-    this.releaseLocks()
   }
 
   override reconfigure(changed: OptionValues<typeof options>): void {
@@ -273,6 +285,7 @@ export class Disperse extends Xlator<typeof options> {
 
   dropLock(lock: InodeLock): void {
     if (this.#locks.get(lock.gfid) === lock) this.#locks.delete(lock.gfid)
+    if (this.#locks.size === 0) this.#drained?.()
   }
 
   /** Lets every lock go that no fop uses, the others when their fops are done. */
@@ -291,7 +304,7 @@ export class Disperse extends Xlator<typeof options> {
 
   /** Whether a lock without users is kept for later ones. */
   keepsLock(session: Session): boolean {
-    return this.options[session.isRegular ? 'eager-lock' : 'other-eager-lock']
+    return !this.#draining && this.options[session.isRegular ? 'eager-lock' : 'other-eager-lock']
   }
 
   eagerMs(session: Session): number {

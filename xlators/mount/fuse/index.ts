@@ -106,7 +106,7 @@ export class FuseBridge extends Xlator<typeof options> {
    */
   readonly firstLookup: Promise<Rep<'lookup'>>
   /** A graph was replaced and its last request answered. */
-  onRetired: (graph: Graph) => void = (graph) => graph.stop()
+  onRetired: (graph: Graph) => void = (graph) => void graph.stop()
   /** The bricks refused this client. */
   onAuthFailed: (reason: string) => void = () => {}
   readonly #credentials: Credentials
