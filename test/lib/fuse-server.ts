@@ -22,7 +22,7 @@ import { testProcess } from './scripted.ts'
 import { sinkBrick } from './sink-brick.ts'
 
 const [directory, ...words] = process.argv.slice(2)
-setRootLog(pino({ level: process.env.FUSE_LOG ?? 'warn' }, process.stderr))
+setRootLog(pino({ level: process.env.FUSE_LOG ?? 'error' }, process.stderr))
 
 const given = new Map<string, string>([['mountpoint', directory!]])
 let sink = false
@@ -38,7 +38,10 @@ const inodes = new InodeTable()
 function graphOf(id: number): Promise<Graph> {
   const definition: XlatorDefinition = sink ? sinkBrick : memoryBrick
   return buildGraph({
-    volfile: parseVolfile('volume brick\ntype protocol/client\nend-volume\n', 'test'),
+    volfile: parseVolfile(
+      'volume brick\ntype protocol/client\noption remote memory\nend-volume\n',
+      'test',
+    ),
     load: async () => definition,
     id,
     volfileId: 'memory',
