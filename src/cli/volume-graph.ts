@@ -53,6 +53,8 @@ export class VolumeGraph {
   readonly #connection: ManagementConnection | undefined
   #text = ''
   #graph: Graph | undefined
+  /** A change that came while the first graph was built. */
+  #early: { text: string; source: string } | undefined
   /** Volfiles are applied one after the other. */
   #applying: Promise<void> = Promise.resolve()
 
@@ -96,7 +98,9 @@ export class VolumeGraph {
     })
     this.#text = text
     logVolumes(this.#graph.volumes)
-    return this.#graph
+    const graph = this.#graph
+    if (this.#early !== undefined) this.#changed(this.#early.text, this.#early.source)
+    return graph
   }
 
   /** Asks the server for the volfile again. */
@@ -138,6 +142,10 @@ export class VolumeGraph {
   }
 
   #changed(text: string, source: string): void {
+    if (this.#graph === undefined) {
+      this.#early = { text, source }
+      return
+    }
     this.#applying = this.#applying.then(() => this.#apply(text, source))
   }
 

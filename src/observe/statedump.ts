@@ -149,7 +149,13 @@ function dumpXlator(sink: DumpSink, xl: Xlator, choice: DumpChoice): void {
       `AVG:${average} CNT:${stats.count} TOTAL:${total} MIN:${min} MAX:${max}`,
     )
   }
-  if (choice.priv) xl.dump?.(sink)
+  if (!choice.priv || xl.dump === undefined) return
+  try {
+    xl.dump(sink)
+  } catch (error) {
+    // A bug in one translator must not hide what the others show.
+    sink.pair('dump-error', String(error).replaceAll('\n', ' '))
+  }
 }
 
 function dumpCallPool(sink: DumpSink, pool: CallPool): void {

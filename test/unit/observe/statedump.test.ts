@@ -108,6 +108,16 @@ describe('state dump', () => {
     assert.deepEqual(found.get('xlator.test.leaf.l.priv'), ['up=1', 'mask=11'])
   })
 
+  test('a translator that cannot be dumped does not hide the others', async () => {
+    const input = await pendingGraph()
+    input.graph.find('t')!.dump = () => {
+      throw new Error('a bug')
+    }
+    const found = sections(statedumpText(input))
+    assert.ok(found.get('t.latency')!.includes('dump-error=Error: a bug'))
+    assert.ok(found.has('xlator.test.leaf.l.priv'))
+  })
+
   test('glusterdump.options chooses', async () => {
     assert.deepEqual(parseChoice('path=/x\n'), { directory: '/x', callpool: true, priv: true })
     const choice = parseChoice('callpool=yes\npriv=no\npath=relative\n')
