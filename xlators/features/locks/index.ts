@@ -1,0 +1,454 @@
+/**
+ * features/locks: inodelk, entrylk and POSIX locks of a brick. Locks live in memory, keyed by gfid,
+ * client and lock owner; they end with an unlock, a flush (POSIX), clear-locks or their client. As
+ * in stock: removals wait for other clients' inode locks, holders are told of contention (inodelk
+ * only), range (2^63-2, 0) is a domain of its own. Not kept: mandatory locking, lock revocation,
+ * monkey-unlocking (off by default), setactivelk.
+ */
+import type { Client } from '../../../src/core/client.ts'
+import { clock } from '../../../src/core/clock.ts'
+import { FdContext } from '../../../src/core/context.ts'
+import { Dict } from '../../../src/core/dict.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
+import type { Event } from '../../../src/core/event.ts'
+import type { Fd } from '../../../src/core/fd.ts'
+import {
+  ENTRYLK_LOCK,
+  ENTRYLK_LOCK_NB,
+  ENTRYLK_UNLOCK,
+  ENTRYLK_WRLCK,
+  F_GETLK,
+  F_RDLCK,
+  F_SETLK,
+  F_SETLKW,
+  F_UNLCK,
+  F_WRLCK,
+  type Flock,
+  type Fop,
+  type FopName,
+  type LockInfo,
+  type MaybePromise,
+  type Rep,
+  type Req,
+} from '../../../src/core/fop.ts'
+import { type Frame, NO_LK_OWNER } from '../../../src/core/frame.ts'
+import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
+import { defineOptions } from '../../../src/core/options.ts'
+import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
+import type { DumpSink } from '../../../src/observe/dump.ts'
+import { clearLocks, parseClearKey } from './clear.ts'
+import { wantsCounts, withCounts } from './counts.ts'
+import { type Domain, END_OF_FILE, type NameLock, type RangeLock } from './domain.ts'
+import { LockedObject } from './object.ts'
+import { type Owner, ownerOf, sameOwner } from './owner.ts'
+import { toFlock } from './posix-locks.ts'
+
+const OFF_BY_DEFAULT = 'locks are advisory and end with their client'
+
+export const options = defineOptions({
+  'notify-contention': {
+    type: 'bool',
+    default: 'on',
+    description: 'Tell holders of inode locks that others wait.',
+  },
+  'notify-contention-delay': {
+    type: 'time',
+    default: '5',
+    description: 'How long a holder is not told again.',
+  },
+  'mandatory-locking': {
+    type: 'str',
+    default: 'off',
+    description: 'Locks bind reads and writes.',
+    noEffect: OFF_BY_DEFAULT,
+  },
+  'enforce-mandatory-lock': {
+    type: 'bool',
+    default: 'off',
+    description: 'Locks bind reads and writes.',
+    noEffect: OFF_BY_DEFAULT,
+  },
+  trace: {
+    type: 'bool',
+    default: 'off',
+    description: 'Log every lock.',
+    noEffect: 'the state dump lists locks',
+  },
+  'monkey-unlocking': {
+    type: 'bool',
+    default: 'off',
+    description: 'Forget unlocks, to test clients.',
+    noEffect: OFF_BY_DEFAULT,
+  },
+  'revocation-secs': {
+    type: 'int',
+    default: '0',
+    description: 'Take locks away after this time.',
+    noEffect: OFF_BY_DEFAULT,
+  },
+})
+
+/** Start of the range that stands for an inode's metadata (AFR, EC, DHT). */
+const METADATA_START = (1n << 63n) - 2n
+
+type InodelkReq = Omit<Req<'inodelk'>, 'loc'>
+type EntrylkReq = Omit<Req<'entrylk'>, 'loc'>
+
+export class Locks extends Xlator<typeof options> {
+  readonly #objects = new Map<Gfid, LockedObject>()
+  /** Fds that POSIX locks were taken through: their release drops those. */
+  readonly #locked = new FdContext<true>(this as unknown as Xlator)
+
+  override notify(event: Event, from: Xlator | undefined): void {
+    if (event.type === 'client-disconnected') this.#dropClient(event.client)
+    super.notify(event, from)
+  }
+
+  // --- locks -------------------------------------------------------------------------------------
+
+  inodelk: Fop<'inodelk'> = (frame, req) => this.#inodelk(frame, req.loc.gfid, req)
+  finodelk: Fop<'finodelk'> = (frame, req) => this.#inodelk(frame, req.fd.inode.gfid, req)
+  entrylk: Fop<'entrylk'> = (frame, req) => this.#entrylk(frame, req.loc.gfid, req)
+  fentrylk: Fop<'fentrylk'> = (frame, req) => this.#entrylk(frame, req.fd.inode.gfid, req)
+
+  #inodelk(frame: Frame, gfid: Gfid, req: InodelkReq): MaybePromise<Rep<'inodelk'>> {
+    const owner = ownerOf(frame.creds)
+    if (owner.id === '' || gfid === NULL_GFID) return { errno: E.INVAL }
+    if (req.cmd === F_GETLK) return { errno: E.OPNOTSUPP }
+    if (req.cmd !== F_SETLK && req.cmd !== F_SETLKW) return { errno: E.INVAL }
+    const { type, start, len } = req.flock
+    if (start < 0n || len < 0n || start >= END_OF_FILE) return { errno: E.INVAL }
+    if (type !== F_RDLCK && type !== F_WRLCK && type !== F_UNLCK) return { errno: E.INVAL }
+    const isMetadata = start === METADATA_START && len === 0n
+    const name = isMetadata ? `${req.volume}:metadata` : req.volume
+    const end = len === 0n ? END_OF_FILE : start + len
+    const lock: RangeLock = { owner, write: type === F_WRLCK, start, end, notifiedAt: -Infinity }
+    if (type === F_UNLCK) return this.#inodeUnlock(frame, gfid, name, lock, req)
+    const object = this.#need(gfid)
+    if (object.removals > 0 && owner.pid >= 0 && !holdsAny(object.ranges.get(name), owner)) {
+      if (req.cmd === F_SETLK) return { errno: E.AGAIN }
+      return object.afterRemoval().then(() => this.#inodelk(frame, gfid, req))
+    }
+    const domain = object.rangeDomain(name)
+    if (domain === undefined) return { errno: E.NOLCK }
+    const result = domain.lock(lock, req.cmd === F_SETLKW)
+    if (result !== 0) this.#contend(gfid, name, domain, lock)
+    return this.#answer(gfid, object, result, req.xdata)
+  }
+
+  #inodeUnlock(
+    frame: Frame,
+    gfid: Gfid,
+    name: string,
+    lock: RangeLock,
+    req: InodelkReq,
+  ): Rep<'inodelk'> {
+    const object = this.#objects.get(gfid)
+    const found = object?.ranges
+      .get(name)
+      ?.unlock(
+        (held) =>
+          sameOwner(held.owner, lock.owner) && held.start === lock.start && held.end === lock.end,
+      )
+    if (object === undefined || found !== true) {
+      frame.xl.log.debug(`unlock of a lock that is not held, domain ${name}`)
+      return { errno: E.INVAL }
+    }
+    object.wakeRemovals()
+    const xdata = this.#counts(gfid, req.xdata, undefined)
+    this.#tidy(gfid, object)
+    return { errno: 0, xdata }
+  }
+
+  #entrylk(frame: Frame, gfid: Gfid, req: EntrylkReq): MaybePromise<Rep<'entrylk'>> {
+    const owner = ownerOf(frame.creds)
+    if (owner.id === '' || gfid === NULL_GFID) return { errno: E.INVAL }
+    const name = req.basename === '' ? undefined : req.basename
+    const lock: NameLock = {
+      owner,
+      name,
+      write: req.type === ENTRYLK_WRLCK,
+      notifiedAt: -Infinity,
+    }
+    if (req.cmd === ENTRYLK_UNLOCK) {
+      const object = this.#objects.get(gfid)
+      const found = object?.names
+        .get(req.volume)
+        ?.unlock(
+          (held) => sameOwner(held.owner, owner) && held.name === name && held.write === lock.write,
+        )
+      if (object === undefined || found !== true) return { errno: E.INVAL }
+      this.#tidy(gfid, object)
+      return { errno: 0 }
+    }
+    if (req.cmd !== ENTRYLK_LOCK && req.cmd !== ENTRYLK_LOCK_NB) return { errno: E.INVAL }
+    const object = this.#need(gfid)
+    const domain = object.nameDomain(req.volume)
+    if (domain === undefined) return { errno: E.NOLCK }
+    const result = domain.lock(lock, req.cmd === ENTRYLK_LOCK)
+    return this.#answer(gfid, object, result, req.xdata)
+  }
+
+  lk: Fop<'lk'> = (frame, req) => {
+    const gfid = req.fd.inode.gfid
+    const { type, start, len, pid } = req.flock
+    if (gfid === NULL_GFID || start < 0n || start >= END_OF_FILE) return { errno: E.INVAL }
+    if (type !== F_RDLCK && type !== F_WRLCK && type !== F_UNLCK) return { errno: E.INVAL }
+    // A negative length means the bytes before the start (fcntl(2)).
+    const from = len < 0n ? start + len : start
+    const end = len === 0n ? END_OF_FILE : len < 0n ? start : start + len
+    if (from < 0n) return { errno: E.INVAL }
+    const owner = ownerOf(frame.creds)
+    const lock = { owner, fd: req.fd, type, start: from, end, pid }
+    const object = this.#need(gfid)
+    if (req.cmd === F_GETLK) {
+      const conflict = type === F_UNLCK ? undefined : object.posix.conflict(lock)
+      this.#tidy(gfid, object)
+      const flock: Flock =
+        conflict === undefined ? { ...req.flock, type: F_UNLCK } : toFlock(conflict)
+      return { errno: 0, flock }
+    }
+    if (req.cmd !== F_SETLK && req.cmd !== F_SETLKW) {
+      this.#tidy(gfid, object)
+      return { errno: E.INVAL }
+    }
+    this.#locked.set(req.fd, true)
+    const result = object.posix.set(lock, req.cmd === F_SETLKW)
+    const done = (errno: 0 | Errno): Rep<'lk'> => {
+      this.#tidy(gfid, object)
+      return errno === 0 ? { errno: 0, flock: req.flock } : { errno }
+    }
+    return typeof result === 'number' ? done(result) : result.then(done)
+  }
+
+  /** Close by an owner drops what it holds on the inode; without owner, what the fd locked. */
+  flush: Fop<'flush'> = (frame, req) => {
+    const object = this.#objects.get(req.fd.inode.gfid)
+    if (object !== undefined) {
+      const owner = ownerOf(frame.creds)
+      object.posix.clear(
+        (lock) => (owner.id === '' ? lock.fd === req.fd : sameOwner(lock.owner, owner)),
+        E.AGAIN,
+        { granted: true, blocked: true },
+      )
+      this.#tidy(req.fd.inode.gfid, object)
+    }
+    return frame.tail(this.child, 'flush', req)
+  }
+
+  override release(fd: Fd): void {
+    const object = this.#objects.get(fd.inode.gfid)
+    if (object === undefined) return
+    object.posix.clear((lock) => lock.fd === fd, E.AGAIN, { granted: true, blocked: true })
+    this.#tidy(fd.inode.gfid, object)
+  }
+
+  getactivelk: Fop<'getactivelk'> = (_frame, req) => {
+    const held = this.#objects.get(req.loc.gfid)?.posix.granted ?? []
+    const locks: LockInfo[] = held.map((lock) => ({
+      flock: toFlock(lock),
+      clientUid: lock.owner.client?.uid ?? '',
+      lkFlags: 0,
+    }))
+    return { errno: 0, locks }
+  }
+
+  setactivelk: Fop<'setactivelk'> = () => ({ errno: E.OPNOTSUPP })
+
+  /** Contention is not told to one that holds it for the brick's own work. */
+  #contend(gfid: Gfid, domain: string, locks: Domain<RangeLock>, lock: RangeLock): void {
+    if (!this.options['notify-contention']) return
+    const now = clock.now()
+    const quietMs = this.options['notify-contention-delay'] * 1000
+    for (const held of locks.conflicts(lock)) {
+      if (now - held.notifiedAt < quietMs) continue
+      held.notifiedAt = now
+      const flock: Flock = {
+        type: held.write ? F_WRLCK : F_RDLCK,
+        whence: 0,
+        start: held.start,
+        len: held.end === END_OF_FILE ? 0n : held.end - held.start,
+        pid: 0,
+        lkOwner: NO_LK_OWNER,
+      }
+      const pid = held.owner.pid
+      held.owner.client?.upcall({ type: 'inodelk-contention', gfid, flock, pid, domain })
+    }
+  }
+
+  #answer(
+    gfid: Gfid,
+    object: LockedObject,
+    result: 0 | Errno | Promise<0 | Errno>,
+    xdata: Dict | undefined,
+  ): MaybePromise<Rep<'inodelk'>> {
+    const done = (errno: 0 | Errno): Rep<'inodelk'> => {
+      if (errno === 0) return { errno: 0, xdata: this.#counts(gfid, xdata, undefined) }
+      this.#tidy(gfid, object)
+      return { errno }
+    }
+    return typeof result === 'number' ? done(result) : result.then(done)
+  }
+
+  // --- removals ----------------------------------------------------------------------------------
+
+  unlink: Fop<'unlink'> = (frame, req) => this.#removal(frame, req.loc.gfid, 'unlink', req)
+  rmdir: Fop<'rmdir'> = (frame, req) => this.#removal(frame, req.loc.gfid, 'rmdir', req)
+  rename: Fop<'rename'> = (frame, req) => this.#removal(frame, req.newloc.gfid, 'rename', req)
+
+  /** Waits while another client works on the object under an inode lock. */
+  #removal<K extends 'unlink' | 'rmdir' | 'rename'>(
+    frame: Frame,
+    gfid: Gfid,
+    fop: K,
+    req: Req<K>,
+  ): MaybePromise<Rep<K>> {
+    const object = this.#objects.get(gfid)
+    if (object === undefined || frame.creds.pid < 0) return this.#forward(frame, fop, req)
+    return this.#removeLocked(frame, gfid, object, fop, req)
+  }
+
+  async #removeLocked<K extends 'unlink' | 'rmdir' | 'rename'>(
+    frame: Frame,
+    gfid: Gfid,
+    object: LockedObject,
+    fop: K,
+    req: Req<K>,
+  ): Promise<Rep<K>> {
+    try {
+      await object.enterRemoval(frame.creds.client)
+      return await this.#forward(frame, fop, req)
+    } finally {
+      object.leaveRemoval()
+      this.#tidy(gfid, object)
+    }
+  }
+
+  // --- counts in other fops ----------------------------------------------------------------------
+
+  lookup: Fop<'lookup'> = (frame, req) =>
+    wantsCounts(req.xdata) ? this.#countedLookup(frame, req) : frame.tail(this.child, 'lookup', req)
+
+  async #countedLookup(frame: Frame, req: Req<'lookup'>): Promise<Rep<'lookup'>> {
+    const rep = await frame.wind(this.child, 'lookup', req)
+    if (rep.errno !== 0) return rep
+    const { parent, name } = req.loc
+    const place =
+      parent === undefined || name === undefined
+        ? undefined
+        : { object: this.#objects.get(parent.gfid), name }
+    return { ...rep, xdata: this.#counts(rep.stat.gfid, req.xdata, rep.xdata, place) }
+  }
+
+  stat: Fop<'stat'> = (frame, req) => this.#counted(frame, 'stat', req, req.loc.gfid)
+  fstat: Fop<'fstat'> = (frame, req) => this.#counted(frame, 'fstat', req, req.fd.inode.gfid)
+  readv: Fop<'readv'> = (frame, req) => this.#counted(frame, 'readv', req, req.fd.inode.gfid)
+  writev: Fop<'writev'> = (frame, req) => this.#counted(frame, 'writev', req, req.fd.inode.gfid)
+  xattrop: Fop<'xattrop'> = (frame, req) => this.#counted(frame, 'xattrop', req, req.loc.gfid)
+  fxattrop: Fop<'fxattrop'> = (frame, req) =>
+    this.#counted(frame, 'fxattrop', req, req.fd.inode.gfid)
+  fsync: Fop<'fsync'> = (frame, req) => this.#counted(frame, 'fsync', req, req.fd.inode.gfid)
+  setattr: Fop<'setattr'> = (frame, req) => this.#counted(frame, 'setattr', req, req.loc.gfid)
+  open: Fop<'open'> = (frame, req) => this.#counted(frame, 'open', req, req.loc.gfid)
+
+  readdirp: Fop<'readdirp'> = (frame, req) =>
+    wantsCounts(req.xdata)
+      ? this.#countedReaddirp(frame, req)
+      : frame.tail(this.child, 'readdirp', req)
+
+  async #countedReaddirp(frame: Frame, req: Req<'readdirp'>): Promise<Rep<'readdirp'>> {
+    const rep = await frame.wind(this.child, 'readdirp', req)
+    if (rep.errno !== 0) return rep
+    const parent = this.#objects.get(req.fd.inode.gfid)
+    for (const entry of rep.entries) {
+      if (entry.stat === undefined) continue
+      const place = { object: parent, name: entry.name }
+      entry.xdata = this.#counts(entry.stat.gfid, req.xdata, entry.xdata, place)
+    }
+    return rep
+  }
+
+  #counted<K extends FopName>(
+    frame: Frame,
+    fop: K,
+    req: Req<K> & { xdata?: Dict | undefined },
+    gfid: Gfid,
+  ): MaybePromise<Rep<K>> {
+    const { xdata } = req
+    if (!wantsCounts(xdata)) return this.#forward(frame, fop, req)
+    const add = (rep: Rep<K>): Rep<K> =>
+      rep.errno === 0 ? { ...rep, xdata: this.#counts(gfid, xdata, rep.xdata) } : rep
+    const rep = frame.wind(this.child, fop, req)
+    return rep instanceof Promise ? rep.then(add) : add(rep)
+  }
+
+  #counts(
+    gfid: Gfid,
+    req: Dict | undefined,
+    xdata: Dict | undefined,
+    parent?: { object: LockedObject | undefined; name: string },
+  ): Dict | undefined {
+    return wantsCounts(req) ? withCounts(req, xdata, this.#objects.get(gfid), parent) : xdata
+  }
+
+  // --- clear-locks -------------------------------------------------------------------------------
+
+  getxattr: Fop<'getxattr'> = (frame, req) =>
+    this.#clear(frame, req.loc.gfid, req.name) ?? frame.tail(this.child, 'getxattr', req)
+  fgetxattr: Fop<'fgetxattr'> = (frame, req) =>
+    this.#clear(frame, req.fd.inode.gfid, req.name) ?? frame.tail(this.child, 'fgetxattr', req)
+
+  #clear(frame: Frame, gfid: Gfid, name: string | undefined): Rep<'getxattr'> | undefined {
+    const request = name === undefined ? undefined : parseClearKey(name)
+    if (name === undefined || request === undefined) return undefined
+    if (typeof request === 'number') return { errno: request }
+    const object = this.#objects.get(gfid)
+    const cleared = clearLocks(object, request, frame.creds.client)
+    if (object !== undefined) this.#tidy(gfid, object)
+    const none = cleared.startsWith('No ')
+    return { errno: 0, dict: new Dict().setStr(name, none ? cleared : `${this.name}: ${cleared}`) }
+  }
+
+  // --- upkeep ------------------------------------------------------------------------------------
+
+  #forward<K extends FopName>(frame: Frame, fop: K, req: Req<K>): MaybePromise<Rep<K>> {
+    return frame.tail(this.child, fop, req)
+  }
+
+  #need(gfid: Gfid): LockedObject {
+    let object = this.#objects.get(gfid)
+    if (object === undefined) {
+      object = new LockedObject()
+      this.#objects.set(gfid, object)
+    }
+    return object
+  }
+
+  /** An object without locks is forgotten. */
+  #tidy(gfid: Gfid, object: LockedObject): void {
+    object.trim()
+    if (object.isIdle && this.#objects.get(gfid) === object) this.#objects.delete(gfid)
+  }
+
+  #dropClient(client: Client): void {
+    for (const [gfid, object] of [...this.#objects]) {
+      object.dropClient(client)
+      this.#tidy(gfid, object)
+    }
+  }
+
+  override dump(sink: DumpSink): void {
+    sink.pair('locked_inodes', this.#objects.size)
+    for (const [gfid, object] of this.#objects) {
+      const id = Buffer.from(gfid, 'latin1').toString('hex')
+      sink.pair(`${id}.inodelk-count`, object.inodelkCount())
+      sink.pair(`${id}.entrylk-count`, object.entrylkCount())
+      sink.pair(`${id}.posixlk-count`, object.posix.count)
+    }
+  }
+}
+
+const holdsAny = (domain: Domain<RangeLock> | undefined, owner: Owner): boolean =>
+  domain?.granted.some((held) => sameOwner(held.owner, owner)) === true
+
+export default defineXlator({ type: 'features/locks', class: Locks, options, children: 1 })
