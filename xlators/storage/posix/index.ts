@@ -105,13 +105,14 @@ export class Posix extends Xlator<typeof options> {
     const shared = Math.max(1, this.options['shared-brick-count'])
     const share = (count: number): number => Math.floor(count / shared)
     const reserved = Math.ceil(this.#brick.reserved(fs.blocks * fs.frsize) / fs.frsize)
-    const usable = (free: number): number => share(Math.max(0, free - reserved))
+    // Only what is beyond the file system's own reserve shrinks by ours, as stock shows it.
+    const free = Math.max(0, fs.bfree - reserved)
     const statfs = {
       bsize: fs.bsize,
       frsize: fs.frsize,
       blocks: share(fs.blocks),
-      bfree: usable(fs.bfree),
-      bavail: usable(fs.bavail),
+      bfree: share(free),
+      bavail: share(Math.min(fs.bavail, free)),
       files: share(fs.files),
       ffree: share(fs.ffree),
       favail: share(fs.ffree),
