@@ -311,6 +311,22 @@ test('unlocking waits for what was written under the lock', async () => {
   assert.equal((await unlocked).errno, 0)
 })
 
+test('replies beside unwritten data have no attributes', async () => {
+  const s = await setup()
+  await write(s, 0, 100)
+  done(s)
+  await settle()
+  await write(s, 10_000, 100)
+  const beside = await read(s, 0, 50)
+  assert.ok(beside.errno === 0 && beside.stat.ctime === 0)
+  const synced = write(s, 0, 10, s.fd, 0o10000)
+  await settle()
+  const through = s.child.held.splice(1, 1)[0]!
+  through.reply({ errno: 0, size: 10, prestat: stat(), poststat: stat() } as never)
+  const rep = await synced
+  assert.ok(rep.errno === 0 && rep.poststat.ctime === 0)
+})
+
 test('readdirp hides attributes of files with unwritten data, also written meanwhile', async () => {
   const s = await setup()
   s.child.hold.add('readdirp')

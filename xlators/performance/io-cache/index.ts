@@ -14,7 +14,7 @@ import type { Fd } from '../../../src/core/fd.ts'
 import type { Fop, FopName, MaybePromise, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { gfidText } from '../../../src/core/gfid.ts'
-import type { Iatt } from '../../../src/core/iatt.ts'
+import { Iatt } from '../../../src/core/iatt.ts'
 import { type Inode, inodePath } from '../../../src/core/inode.ts'
 import { O_DIRECT, O_TRUNC } from '../../../src/core/open-flags.ts'
 import { defineOptions, type OptionValues } from '../../../src/core/options.ts'
@@ -238,7 +238,7 @@ export class IoCache extends Xlator<typeof options> {
       // Behind a page that is not full there is nothing.
       if (page.data !== undefined && page.size < PAGE_BYTES) break
     }
-    if (!missing) return assemble(req, pages, file.stat!)
+    if (!missing) return assemble(req, pages, file.stat ?? new Iatt())
     return this.#whenReady(frame, req, file, pages)
   }
 
@@ -251,7 +251,7 @@ export class IoCache extends Xlator<typeof options> {
     for (const page of pages) await page.ready
     const failed = pages.find((page) => page.data === undefined)
     const stat = file.stat
-    if (failed === undefined && stat !== undefined) return assemble(req, pages, stat)
+    if (failed === undefined) return assemble(req, pages, stat ?? new Iatt())
     if (failed !== undefined && failed.errno !== 0) return { errno: failed.errno }
     return frame.tail(this.child, 'readv', req)
   }
@@ -373,7 +373,8 @@ function assemble(req: Req<'readv'>, pages: readonly Page[], stat: Iatt): Rep<'r
     eof = at >= start + page.size
     break
   }
-  return { errno: 0, data, size: at - req.offset, stat, eof: eof || at >= stat.size }
+  const whole = stat.ctime !== 0 && at >= stat.size
+  return { errno: 0, data, size: at - req.offset, stat, eof: eof || whole }
 }
 
 function checkSizes(values: OptionValues<typeof options>): void {

@@ -33,6 +33,7 @@ import { defineOptions } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
 import { unpinned } from '../buffers.ts'
+import { look } from '../look.ts'
 import { FOREVER, type Lie, type NewLie, Pending, type Sync, type Writer } from './pending.ts'
 
 export const options = defineOptions({
@@ -123,15 +124,22 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
   link: Fop<'link'> = (frame, req) => this.#after(req.oldloc.inode, 0, FOREVER, frame, 'link', req)
 
   truncate: Fop<'truncate'> = (frame, req) =>
-    this.#truncating(req.loc.inode, req.offset, frame, 'truncate', req)
+    this.#truncating(req.loc.inode, frame, 'truncate', req)
 
   open: Fop<'open'> = (frame, req) =>
     (req.flags & O_TRUNC) !== 0
-      ? this.#truncating(req.loc.inode, 0, frame, 'open', req)
+      ? this.#truncating(req.loc.inode, frame, 'open', req)
       : frame.tail(this.child, 'open', req)
 
-  readv: Fop<'readv'> = (frame, req) =>
-    this.#after(req.fd.inode, req.offset, req.offset + req.size, frame, 'readv', req)
+  readv: Fop<'readv'> = (frame, req) => {
+    const { inode } = req.fd
+    const pending = this.#pending.get(inode.gfid)
+    const partial = pending !== undefined && pending.lies.length > 0
+    const rep = this.#after(inode, req.offset, req.offset + req.size, frame, 'readv', req)
+    if (!partial) return rep
+    // Other parts may be unwritten: these are not the attributes the application has seen.
+    return look(rep, (read) => (read.errno !== 0 ? read : { ...read, stat: new Iatt() }))
+  }
 
   writev: Fop<'writev'> = (frame, req) => {
     const flags = req.flags | req.fd.flags
@@ -178,7 +186,7 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
     this.#afterAll(req.loc.inode, frame, 'removexattr', req)
 
   ftruncate: Fop<'ftruncate'> = (frame, req) =>
-    this.#truncating(req.fd.inode, req.offset, frame, 'ftruncate', req)
+    this.#truncating(req.fd.inode, frame, 'ftruncate', req)
 
   fstat: Fop<'fstat'> = (frame, req) => this.#after(req.fd.inode, 0, FOREVER, frame, 'fstat', req)
 
@@ -418,24 +426,22 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
 
   #truncating<K extends 'truncate' | 'ftruncate' | 'open'>(
     inode: Inode,
-    offset: number,
     frame: Frame,
     fop: K,
     req: Req<K>,
   ): MaybePromise<Rep<K>> {
     const pending = this.#pending.get(inode.gfid)
     if (pending === undefined) return frame.tail(this.child, fop, req)
-    return this.#truncate(pending, offset, frame, fop, req)
+    return this.#truncate(pending, frame, fop, req)
   }
 
   async #truncate<K extends 'truncate' | 'ftruncate' | 'open'>(
     pending: Pending,
-    offset: number,
     frame: Frame,
     fop: K,
     req: Req<K>,
   ): Promise<Rep<K>> {
-    const errno = await pending.settle(offset, FOREVER)
+    const errno = await pending.settle(0, FOREVER)
     if (errno !== undefined && errno !== 0) return { errno: errno as Errno }
     pending.beginTruncate()
     try {
@@ -454,7 +460,10 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
     const all = ordered || this.options['strict-write-ordering']
     const start = all ? 0 : req.offset
     const end = all ? FOREVER : req.offset + req.size
-    return this.#after(req.fd.inode, start, end, frame, 'writev', req)
+    const partial = pending.lies.length > 0
+    const rep = this.#after(req.fd.inode, start, end, frame, 'writev', req)
+    if (!partial) return rep
+    return look(rep, (done) => (done.errno !== 0 ? done : acknowledged(done.size)))
   }
 
   /** `errno`: that of data written through the fd, returned in the flush's place. */
