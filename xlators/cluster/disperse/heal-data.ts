@@ -129,6 +129,28 @@ function sourcesOf(ec: Disperse, copies: ReadonlyMap<number, Copy>): number {
   return 0
 }
 
+/**
+ * Cuts files that are longer than the size says. Stock clients leave such behind when they punch a
+ * hole across the end of a file, the same on all bricks, and then cannot heal it.
+ */
+async function trimFragments(
+  ec: Disperse,
+  frame: Frame,
+  fd: Fd,
+  copies: ReadonlyMap<number, Copy>,
+): Promise<void> {
+  const lengthOf = (brick: number) => ec.geometry.fragmentLength(copies.get(brick)!.size)
+  const long = [...copies.keys()].filter((brick) => {
+    const { version, stat } = copies.get(brick)!
+    return (version & HEALING_BIT) === 0n && stat.size > lengthOf(brick)
+  })
+  const cut = await onBricks(ec, frame, maskOf(long), 'ftruncate', (brick) => ({
+    fd,
+    offset: lengthOf(brick),
+  }))
+  for (const brick of cut.keys()) copies.get(brick)!.stat.size = lengthOf(brick)
+}
+
 /** Decides who is healed from whom, and marks the sinks. Under the inode's lock. */
 async function prepareSinks(
   ec: Disperse,
@@ -139,6 +161,7 @@ async function prepareSinks(
 ): Promise<Plan | Failure> {
   const copies = await readCopies(ec, frame, fd, held)
   if (copies.size <= ec.geometry.dataCount) return { errno: E.NOTCONN }
+  await trimFragments(ec, frame, fd, copies)
   const sources = sourcesOf(ec, copies)
   if (sources === 0) {
     ec.log.error({ inode: ec.describe(inode) }, 'too few bricks agree on the data')
