@@ -38,17 +38,24 @@ export class ChildStates {
     return best
   }
 
-  /** Records what a child reported. The answer is what to tell the parents, if anything. */
+  /** Every child has said whether it is up. */
+  get complete(): boolean {
+    return this.#complete
+  }
+
+  /**
+   * Records what a child reported. The answer is what to tell the parents, if anything: nothing
+   * before every child is up or down, because a mount that begins with some of its bricks would
+   * miss files and see holes in layouts.
+   */
   report(index: number, state: 'connecting' | 'up' | 'down'): UpEvent | undefined {
     const wasUp = this.anyUp
     const before = this.#states[index]
     this.#states[index] = state
     if (state === 'up' && before !== 'up') this.#upSince[index] = clock.realtime().sec
     if (!this.#complete) {
-      if (this.#states.includes('unknown')) return undefined
-      this.#complete = true
-      if (this.anyUp) return { type: 'child-up' }
-      return { type: this.#states.includes('connecting') ? 'child-connecting' : 'child-down' }
+      const waiting = this.#states.some((each) => each === 'unknown' || each === 'connecting')
+      return waiting ? undefined : this.waitNoLonger()
     }
     switch (state) {
       case 'up':
@@ -59,5 +66,12 @@ export class ChildStates {
       case 'connecting':
         return this.anyUp ? undefined : { type: 'child-connecting' }
     }
+  }
+
+  /** Those that have said nothing count as down. What to tell the parents. */
+  waitNoLonger(): UpEvent | undefined {
+    if (this.#complete) return undefined
+    this.#complete = true
+    return { type: this.anyUp ? 'child-up' : 'child-down' }
   }
 }

@@ -12,6 +12,7 @@
  * Not kept: remembered times that hide a newer, earlier time; "no such file" for a name whose
  * subvolume is down. Files are not migrated by request (trusted.distribute.migrate-data).
  */
+import { clock, type Timer } from '../../../src/core/clock.ts'
 import { FdContext, InodeContext } from '../../../src/core/context.ts'
 import type { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
@@ -21,6 +22,7 @@ import {
   isDownEvent,
   UP_EXPLICIT_LOOKUP,
   type Upcall,
+  type UpEvent,
 } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import { type Fop, type FopName, type FopTable, fopNames } from '../../../src/core/fop.ts'
@@ -54,6 +56,9 @@ import { changeXattr, getxattr, getxattrAlone, xattrop } from './xattr.ts'
 
 export { options }
 
+/** How long subvolumes that say nothing hold up the mount. */
+const SILENT_MS = 10_000
+
 type Options = OptionValues<typeof options>
 
 export class Distribute extends Xlator<typeof options> {
@@ -69,6 +74,8 @@ export class Distribute extends Xlator<typeof options> {
   volumeCommitHash = 0
   // Set in init, from options and children.
   states = new ChildStates(0)
+  /** Runs from parent-up until every subvolume has reported. */
+  #silence: Timer | undefined
   keys: DhtKeys = dhtKeys('')
   hasher = new NameHasher(undefined, undefined)
   lookupUnhashed: LookupUnhashed = 'on'
@@ -274,6 +281,10 @@ export class Distribute extends Xlator<typeof options> {
 
   override notify(event: Event, from: Xlator | undefined): void {
     if (isDownEvent(event)) {
+      if (event.type === 'parent-down') this.#silence?.clear()
+      if (event.type === 'parent-up') {
+        this.#silence = clock.after(SILENT_MS, () => this.#tell(this.states.waitNoLonger()))
+      }
       this.notifyChildren(event)
       return
     }
@@ -299,7 +310,12 @@ export class Distribute extends Xlator<typeof options> {
       this.generation++
       if (this.children.length > 1) this.space.refresh()
     }
-    if (tell !== undefined) this.notifyParents(tell)
+    this.#tell(tell)
+  }
+
+  #tell(event: UpEvent | undefined): void {
+    if (this.states.complete) this.#silence?.clear()
+    if (event !== undefined) this.notifyParents(event)
   }
 
   /** Another client's change that says a layout or a file's place is no longer what it was. */
