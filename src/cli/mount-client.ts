@@ -17,6 +17,7 @@ import { InodeTable } from '../core/inode.ts'
 import { resolveOptions } from '../core/options.ts'
 import { fillDefaultFops, type ProcessContext, type Xlator } from '../core/xlator.ts'
 import { checkMountPoint, findMount } from '../fuse/mount.ts'
+import type { Graph } from '../graph/build.ts'
 import { flushRepeats, type Log, logFor, startLog } from '../observe/log.ts'
 import { LogFile } from '../observe/log-file.ts'
 import { writeStatedump } from '../observe/statedump.ts'
@@ -161,8 +162,12 @@ class MountClient {
     if (mounted !== undefined) this.#watchdog = new Watchdog(mountPoint, mounted.device)
     this.#bridge = bridge
     void bridge.closed.then(() => this.#unmounted())
-    bridge.attach(graph)
-    graph.start()
+    const run = (graph: Graph): void => {
+      bridge.attach(graph)
+      graph.start()
+    }
+    run(graph)
+    this.#volume.follow(run)
     const root = await this.#firstLookup(bridge)
     if (root.errno !== 0) throw this.#rootError(root.errno)
   }

@@ -1,6 +1,7 @@
 /** The volfile of the mount and the graph built from it: fetched, watched, replaced in place. */
 import { readFileSync } from 'node:fs'
 import { registry } from '../../xlators/registry.ts'
+import { assert } from '../core/assert.ts'
 import { GlusterError } from '../core/errors.ts'
 import type { CallPool } from '../core/frame.ts'
 import type { InodeTable } from '../core/inode.ts'
@@ -52,9 +53,15 @@ export class VolumeGraph {
   readonly #setup: ClientSetup
   readonly #connection: ManagementConnection | undefined
   #text = ''
+  /** The newest; the bridge may still be serving from the one before it. */
   #graph: Graph | undefined
-  /** A change that came while the first graph was built. */
+  /** A change that came before anybody followed. */
   #early: { text: string; source: string } | undefined
+  /** Graphs built so far: the next one's id. */
+  #built = 0
+  /** Where graphs belong, set by `load`. */
+  #context: { process: ProcessContext; pool: CallPool; inodes: InodeTable } | undefined
+  #onNewGraph: ((graph: Graph) => void) | undefined
   /** Volfiles are applied one after the other. */
   #applying: Promise<void> = Promise.resolve()
 
@@ -82,24 +89,36 @@ export class VolumeGraph {
 
   /** Gets the volfile and builds the graph of it. Throws GlusterError. */
   async load(process: ProcessContext, pool: CallPool, inodes: InodeTable): Promise<Graph> {
-    const { overrides } = this.#setup
+    this.#context = { process, pool, inodes }
     const { text, source } = await this.#fetch()
-    const volfile = this.#parse(text, source)
-    this.#graph = await buildGraph({
+    this.#graph = await this.#build(this.#parse(text, source))
+    this.#text = text
+    return this.#graph
+  }
+
+  /**
+   * From here on changes of the volfile are applied. `take` gets a graph of another shape, not
+   * started yet, that is to take over from the current one.
+   */
+  follow(take: (graph: Graph) => void): void {
+    this.#onNewGraph = take
+    const early = this.#early
+    if (early !== undefined) this.#changed(early.text, early.source)
+  }
+
+  async #build(volfile: Volfile): Promise<Graph> {
+    assert(this.#context !== undefined, 'a graph needs its process')
+    const graph = await buildGraph({
       volfile,
       load: loadXlator,
-      id: 0,
+      id: this.#built,
       volfileId: volumeName(this.#setup),
-      pool,
-      inodes,
-      process,
-      overrides,
+      ...this.#context,
+      overrides: this.#setup.overrides,
       autoload: AUTOLOAD,
     })
-    this.#text = text
-    logVolumes(this.#graph.volumes)
-    const graph = this.#graph
-    if (this.#early !== undefined) this.#changed(this.#early.text, this.#early.source)
+    this.#built++
+    logVolumes(graph.volumes)
     return graph
   }
 
@@ -142,7 +161,7 @@ export class VolumeGraph {
   }
 
   #changed(text: string, source: string): void {
-    if (this.#graph === undefined) {
+    if (this.#onNewGraph === undefined) {
       this.#early = { text, source }
       return
     }
@@ -165,10 +184,13 @@ export class VolumeGraph {
         autoload: AUTOLOAD,
       }
       if (!sameTopology(graph.volumes, withAutoload(input))) {
-        log().warn(
-          'the volume has changed its shape (bricks or translators added or removed): ' +
-            'this mount goes on as it was; mount again to follow the change',
-        )
+        const next = await this.#build(input.volfile)
+        // closed in the meantime: nobody will ever stop this one
+        if (this.#graph === undefined) return void (await next.stop())
+        this.#text = text
+        this.#graph = next
+        log().info(`the volume has changed its shape: graph ${next.id} takes over`)
+        this.#onNewGraph?.(next)
         return
       }
       const changed = await reconfigureGraph(graph, input)
