@@ -116,6 +116,8 @@ export class FuseBridge extends Xlator<typeof options> {
   #active: ActiveGraph | undefined
   /** Attached, its bricks have not reported yet. */
   #next: Graph | undefined
+  /** Its bricks have reported, up or down. */
+  #nextReported = false
   #switching = false
   #mounted = false
   #autoUnmount: ChildProcess | undefined
@@ -239,6 +241,7 @@ export class FuseBridge extends Xlator<typeof options> {
     graph.top.parents.push(this as unknown as Xlator)
     const superseded = this.#next
     this.#next = graph
+    this.#nextReported = false
     if (superseded !== undefined) this.onRetired(superseded)
   }
 
@@ -246,7 +249,9 @@ export class FuseBridge extends Xlator<typeof options> {
     switch (event.type) {
       case 'child-up':
       case 'child-down':
-        if (this.#next !== undefined && from === this.#next.top) this.#startSwitch()
+        if (this.#next === undefined || from !== this.#next.top) return
+        this.#nextReported = true
+        this.#startSwitch()
         return
       case 'auth-failed':
         this.log.error(`the bricks refuse this client: ${event.reason}`)
@@ -263,29 +268,32 @@ export class FuseBridge extends Xlator<typeof options> {
   #startSwitch(): void {
     if (this.#switching) return
     this.#switching = true
-    const job = this.#switch()
-    job.catch((error: unknown) => this.log.error({ err: error }, 'graph switch failed: a bug'))
+    this.device.pause()
+    this.#switch()
+      .catch((error: unknown) => this.log.error({ err: error }, 'graph switch failed: a bug'))
+      .finally(() => {
+        this.#switching = false
+        // Another one may have come up meanwhile.
+        if (this.#nextReported) this.#startSwitch()
+        else this.device.resume()
+      })
   }
 
   async #switch(): Promise<void> {
     const graph = this.#next
     assert(graph !== undefined, 'a switch without a graph to switch to')
     this.#next = undefined
+    this.#nextReported = false
     const old = this.#active
-    this.device.pause()
     if (old !== undefined) await this.#drain(old)
-    const active = { graph, requests: 0, retired: false }
-    this.#active = active
+    this.#active = { graph, requests: 0, retired: false }
     const first = await this.#lookupRoot(graph)
-    if (old !== undefined) {
-      await migrateFiles(this, old.graph, graph)
-      old.retired = true
-      this.log.info(`switched to graph ${graph.id}`)
-      if (old.requests === 0) this.onRetired(old.graph)
-    }
-    this.#switching = false
-    this.device.resume()
     this.#resolveFirstLookup(first)
+    if (old === undefined) return
+    await migrateFiles(this, old.graph, graph)
+    old.retired = true
+    this.log.info(`switched to graph ${graph.id}`)
+    if (old.requests === 0) this.onRetired(old.graph)
   }
 
   /** Waits, not for ever, until nothing is under way on a graph. */

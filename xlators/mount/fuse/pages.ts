@@ -11,9 +11,9 @@ import type { FuseBridge } from './index.ts'
 const misplaces = (fd: Fd): boolean => (fd.flags & (O_APPEND | O_DIRECT)) !== 0
 
 /**
- * The fd to write dirty pages of a mapping by. The kernel names any writable handle of the file; the
- * stock client takes it, and with O_APPEND the bytes of the mapping end up behind the file instead
- * of in it. `undefined`: there is none.
+ * The fd to write dirty pages of a mapping by. The kernel names any writable handle of the file;
+ * the stock client takes it, and with O_APPEND the bytes of the mapping end up behind the file
+ * instead of in it. `undefined`: there is none.
  */
 export async function pageFd(
   bridge: FuseBridge,
