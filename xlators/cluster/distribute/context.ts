@@ -24,6 +24,8 @@ export class DhtInode {
   lockSub: Xlator | undefined
   /** Of a directory: its times as last merged from all subvolumes. */
   times: Times | undefined
+  /** Of a directory: when `layout` was last seen to be the disk's, monotonic ms. */
+  verifiedAt = Number.NEGATIVE_INFINITY
   /** Of a directory: a listing showed files that are not where their names hash to. */
   misplaced = false
 }

@@ -19,7 +19,9 @@ import { asRoot, worstError } from './subvolumes.ts'
 const PATH_DEPTH_MAX = 1024
 
 export async function discover(call: LookupCall): Promise<Rep<'lookup'>> {
-  const replies = await askAll(call)
+  let replies = await askAll(call)
+  // Both ends of a migration that completed between two of the replies look like linktos.
+  if (Array.isArray(replies) && onlyLinktos(replies)) replies = await askAll(call)
   if (!Array.isArray(replies)) return replies
   const directories = replies.some((rep) => rep.errno === 0 && isDir(rep.stat))
   if (!directories) return notFound(replies)
@@ -48,6 +50,11 @@ function rememberNameless(
   dht.rememberDirectory(loc.inode, view.stat, view.layout, view.mds)
   const { stat, postparent, xdata } = view
   return { errno: 0, stat, postparent, xdata }
+}
+
+function onlyLinktos(replies: readonly Rep<'lookup'>[]): boolean {
+  const found = replies.filter((rep) => rep.errno === 0)
+  return found.length > 0 && !found.some((rep) => rep.errno === 0 && isDir(rep.stat))
 }
 
 /** Only linktos, or nothing. A subvolume that is down might have it. */

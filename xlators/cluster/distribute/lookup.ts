@@ -3,6 +3,7 @@
  * and follow linkto files; directories are asked for everywhere; when the hash does not help, all
  * subvolumes are searched. Nameless lookups are in discover.ts, healing in heal.ts.
  */
+import { clock } from '../../../src/core/clock.ts'
 import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
 import type { FopError, MaybePromise, Ok, Rep, Req } from '../../../src/core/fop.ts'
@@ -16,9 +17,10 @@ import { finishDirectory } from './directory-lookup.ts'
 import { discover } from './discover.ts'
 import type { Distribute } from './index.ts'
 import { ACL_ACCESS, ACL_DEFAULT, GFID_REQ, LINKTO_REQUEST_BYTES, OPEN_FD_COUNT } from './keys.ts'
-import type { Layout } from './layout.ts'
+import { COMMIT_HASH_NONE, type Layout } from './layout.ts'
 import { createLinkto, linktoTarget, unlinkLinkto } from './linkto.ts'
 import { LockSet } from './locks.ts'
+import { isLayoutCurrent } from './parent.ts'
 import { worstError } from './subvolumes.ts'
 
 type LookupRep = Rep<'lookup'>
@@ -98,7 +100,8 @@ async function freshLookup(call: LookupCall): Promise<LookupRep> {
   if (rep.errno !== 0) {
     switch (rep.errno) {
       case E.NOENT:
-        return searchesEverywhere(call) ? lookupEverywhere(call) : rep
+        if (searchesEverywhere(call)) return lookupEverywhere(call)
+        return (await isLayoutCurrent(dht, frame, loc.parent, hashed)) ? rep : placeAgain(call)
       case E.NOTCONN:
       case E.NODATA:
         return lookupDirectory(call, undefined, undefined)
@@ -111,6 +114,32 @@ async function freshLookup(call: LookupCall): Promise<LookupRep> {
   return foundFile(call, hashed, rep)
 }
 
+/** The parent's layout had changed: once more, by the new one. */
+function placeAgain(call: LookupCall): Promise<LookupRep> {
+  const { dht, loc } = call
+  const hashed = dht.hashedSub(loc.parent, loc.name)
+  return hashed === undefined || searchesEverywhere(call)
+    ? lookupEverywhere({ ...call, hashed })
+    : freshLookup({ ...call, hashed })
+}
+
+/** How long after its start a rebalance may still have files queued, seconds. */
+const SETTLE_S = 7 * 86_400
+/** Commit hashes carry the rebalance's start in their upper 29 bits, in seconds. */
+const START_WRAP_S = 2 ** 29
+
+/**
+ * Rebalance stamps a directory when it has queued its files, not when it has moved them: until then
+ * the new layout names subvolumes that do not have them yet. Stock answers ENOENT for such files.
+ */
+export function isSettling(commitHash: number, nowSec: number): boolean {
+  if (commitHash === 0 || commitHash === COMMIT_HASH_NONE) return false
+  const start = commitHash >>> 3
+  const age = (((nowSec - start) % START_WRAP_S) + START_WRAP_S) % START_WRAP_S
+  // A start in the future: the clocks differ.
+  return age < SETTLE_S || age > START_WRAP_S - SETTLE_S
+}
+
 /** lookup-optimize and lookup-unhashed: is a name its hashed subvolume lacks looked for elsewhere? */
 function searchesEverywhere({ dht, frame, loc }: LookupCall): boolean {
   if (dht.children.length === 1) return false
@@ -118,7 +147,8 @@ function searchesEverywhere({ dht, frame, loc }: LookupCall): boolean {
   if (pid < 0 && pid !== CLIENT_PID_NO_ROOT_SQUASH) return true
   const parent = loc.parent === undefined ? undefined : dht.inodes.get(loc.parent)
   if (dht.options['lookup-optimize']) {
-    return parent?.layout === undefined || parent.layout.commitHash !== dht.volumeCommitHash
+    const hash = dht.volumeCommitHash
+    return parent?.layout?.commitHash !== hash || isSettling(hash, clock.realtime().sec)
   }
   return dht.lookupUnhashed !== 'auto' || dht.sawMisplaced(loc.parent)
 }
@@ -200,11 +230,18 @@ interface SearchResult {
 }
 
 /** Looks for a name on all subvolumes (dht_lookup_everywhere). */
-async function lookupEverywhere(call: LookupCall, expected?: Gfid): Promise<LookupRep> {
+async function lookupEverywhere(
+  call: LookupCall,
+  expected?: Gfid,
+  repeated = false,
+): Promise<LookupRep> {
   const { dht, frame, loc, xdata, hashed } = call
   const replies = await frame.windAll(dht.children, 'lookup', () => ({ loc, xdata }))
   const found = sortReplies(call, replies)
   const { cached, file, linkto } = found
+  const linktoSeen = linkto !== undefined || found.leftOver.length > 0
+  // Both ends of a migration that completed between two of the replies look like linktos.
+  if (file === undefined && linktoSeen && !repeated) return lookupEverywhere(call, expected, true)
   await Promise.all(found.leftOver.map((sub) => unlinkLinkto(frame, sub, loc)))
   if (found.directories > 0 && file !== undefined) {
     dht.log.error({ path: loc.path }, 'the name is a file and a directory on different subvolumes')

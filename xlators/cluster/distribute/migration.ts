@@ -6,6 +6,7 @@
  */
 import { E, type Errno } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
+import type { Rep } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
 import { isDir } from '../../../src/core/iatt.ts'
@@ -80,6 +81,10 @@ async function readLinkto(
   return to === undefined || to === from ? { none: true } : { to }
 }
 
+function isGone(errno: Errno): boolean {
+  return errno === E.NOENT || errno === E.STALE
+}
+
 /** The subvolume that has the file's data now, by gfid. */
 async function findData(
   dht: Distribute,
@@ -89,14 +94,16 @@ async function findData(
 ): Promise<Xlator | undefined> {
   const loc = gfidLoc(inode)
   const xdata = lookupXdata(dht, undefined, false)
-  const replies = await asRoot(frame).windAll(dht.children, 'lookup', () => ({ loc, xdata }))
-  const index = replies.findIndex(
-    (rep) =>
-      rep.errno === 0 &&
-      rep.stat.gfid === gfid &&
-      !isDir(rep.stat) &&
-      !isLinkto(rep.stat, rep.xdata, dht.keys),
-  )
+  const ask = () => asRoot(frame).windAll(dht.children, 'lookup', () => ({ loc, xdata }))
+  let replies = await ask()
+  const isData = (rep: Rep<'lookup'>): boolean =>
+    rep.errno === 0 &&
+    rep.stat.gfid === gfid &&
+    !isDir(rep.stat) &&
+    !isLinkto(rep.stat, rep.xdata, dht.keys)
+  // Both ends of a migration that completed between two of the replies look like linktos.
+  if (!replies.some(isData) && replies.some((rep) => rep.errno === 0)) replies = await ask()
+  const index = replies.findIndex(isData)
   return index < 0 ? undefined : dht.children[index]
 }
 
@@ -116,6 +123,7 @@ export async function findMoved(
   if (!gone) {
     const linkto = await readLinkto(dht, frame, inode, from)
     if ('none' in linkto) return linkto
+    if ('errno' in linkto && !isGone(linkto.errno)) return linkto
   }
   const to = await findData(dht, frame, inode, inode.gfid)
   if (to === undefined) return gone ? { none: true } : { errno: E.IO }
@@ -143,6 +151,10 @@ export async function findCopy(
     return errno === 0 ? { to: known.to } : { errno }
   }
   const linkto = await readLinkto(dht, frame, inode, from)
+  if ('errno' in linkto && isGone(linkto.errno)) {
+    // It is complete by now, and may have ended without our change.
+    return findMoved(dht, frame, inode, fd, from, true)
+  }
   if (!('to' in linkto)) return linkto
   const { to } = linkto
   const loc = gfidLoc(inode)

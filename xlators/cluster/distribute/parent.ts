@@ -1,4 +1,5 @@
 /** The parent directory's part in fops that change names in it. */
+import { clock } from '../../../src/core/clock.ts'
 import { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import type { Rep } from '../../../src/core/fop.ts'
@@ -76,9 +77,48 @@ export async function refreshLayout(
   const xdata = lookupXdata(dht, undefined, parent.isRoot)
   const replies = await frame.windAll(dht.children, 'lookup', () => ({ loc, xdata }))
   if (!replies.some((rep: Rep<'lookup'>) => rep.errno === 0)) return undefined
-  const { layout } = viewOf(dht, replies, dht.inodes.get(parent)?.layout)
+  const { layout, xdata: xattrs } = viewOf(dht, replies, dht.inodes.get(parent)?.layout)
   dht.inodeState(parent).layout = layout
+  if (parent.isRoot) dht.learnCommitHash(xattrs)
   return layout
+}
+
+/** A layout seen to be that of the disk is believed for so long: rebalance needs longer to move a
+ * file after it changed the layout. */
+const LAYOUT_TRUST_MS = 5
+
+/**
+ * Before a name counts as absent: is the layout that placed it still the disk's? Rebalance changes
+ * layouts under its clients, and from then on moves files. One look at the parent's range on the
+ * subvolume that answered, and at the commit hash of the root; what changed is read again.
+ */
+export async function isLayoutCurrent(
+  dht: Distribute,
+  frame: Frame,
+  parent: Inode | undefined,
+  hashed: Xlator,
+): Promise<boolean> {
+  const state = parent === undefined ? undefined : dht.inodes.get(parent)
+  const known = state?.layout?.of(hashed)
+  if (parent === undefined || state === undefined || known === undefined) return true
+  const sent = clock.now()
+  if (sent - state.verifiedAt < LAYOUT_TRUST_MS) return true
+  const ask = (inode: Inode) => {
+    const xdata = new Dict().setUint(dht.keys.layout, 16)
+    if (inode.isRoot) xdata.setUint(dht.keys.commitHash, 4)
+    return frame.wind(hashed, 'lookup', { loc: gfidLoc(inode), xdata })
+  }
+  const { root } = dht.graph.inodes
+  const [mine, roots] = await Promise.all([ask(parent), parent.isRoot ? undefined : ask(root)])
+  const commitHash = dht.volumeCommitHash
+  const top = parent.isRoot ? mine : roots
+  if (top?.errno === 0) dht.learnCommitHash(top.xdata)
+  state.verifiedAt = sent
+  if (mine.errno !== 0) return true
+  const disk = mine.xdata?.getBytes(dht.keys.layout)
+  const same = disk === undefined ? known.start === known.stop : disk.equals(encodeRange(known))
+  if (!same) await refreshLayout(dht, frame, parent)
+  return same && dht.volumeCommitHash === commitHash
 }
 
 /** A directory's pre- and post-operation attributes as one subvolume saw them. */
