@@ -25,15 +25,11 @@ export interface LoadResult {
 /** Which operations. */
 export type LoadKind = 'all' | 'writer'
 
-const writerOperations = [
-  'create',
-  'overwrite',
-  'append',
-  'truncate',
-  'read',
-  'keep open',
-  'use open',
-]
+/**
+ * Without truncate: the copier of a rebalance may write a block that it read before the file was
+ * cut after the cut, on the new brick; nothing a client can do keeps it from that.
+ */
+const writerOperations = ['create', 'overwrite', 'append', 'read', 'keep open', 'use open']
 
 const problemsMax = 20
 const filesMax = 120
