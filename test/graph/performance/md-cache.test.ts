@@ -19,6 +19,7 @@ import { modelRuns } from '../../lib/model-run.ts'
 import {
   type Bench,
   bench,
+  dirStat,
   linked,
   locOf,
   openFd,
@@ -268,6 +269,23 @@ mdTest('unlink drops the attributes of the file and of its directory', {}, async
   await s.b.ok('stat', { loc: s.loc })
   await s.b.ok('stat', { loc: locOf(s.b.graph.inodes.root) })
   assert.equal(s.child.calls.length, 2)
+})
+
+mdTest('names that come and go move the times of their directory, no more', {}, async (s) => {
+  const root = s.b.graph.inodes.root
+  const loc = locOf(root)
+  s.child.script.stat = () => ({ errno: 0, stat: dirStat({ gfid: root.gfid, size: 7, ctime: 5 }) })
+  await s.b.ok('stat', { loc })
+  const postparent = dirStat({ gfid: root.gfid, size: 99, ctime: 8, mtime: 8 })
+  s.child.script.unlink = () => ({ errno: 0, preparent: new Iatt(), postparent })
+  await s.b.ok('unlink', { loc: s.loc, flags: 0 })
+  const now = s.b.run('stat', { loc })
+  assert.ok(!(now instanceof Promise) && now.errno === 0)
+  assert.deepEqual([now.stat.size, now.stat.mtime, now.stat.ctime], [7, 8, 8])
+  s.manual.pass(1000)
+  s.child.calls.length = 0
+  await s.b.ok('stat', { loc })
+  assert.equal(s.child.calls.length, 1, 'the rest is no younger for it')
 })
 
 mdTest('pass-through forgets what it missed', {}, async (s) => {

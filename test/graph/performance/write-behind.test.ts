@@ -5,6 +5,7 @@ import type { Fd } from '../../../src/core/fd.ts'
 import { F_SETLK, F_WRLCK } from '../../../src/core/fop.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
 import writeBehind from '../../../xlators/performance/write-behind/index.ts'
+import { withManualClock } from '../../lib/manual-clock.ts'
 import { modelRuns } from '../../lib/model-run.ts'
 import {
   type Bench,
@@ -77,6 +78,29 @@ test('small writes are gathered while one is on its way', async () => {
   await settle()
   const last = s.child.named('writev').at(-1)!.req
   assert.deepEqual([last.offset, last.size], [33 * 4096, 31 * 4096])
+})
+
+test('a stream is gathered for a moment also when nothing is on its way', async () => {
+  await withManualClock(async (manual) => {
+    const s = await setup()
+    await write(s, 0, 4096)
+    done(s)
+    await settle()
+    await write(s, 4096, 4096)
+    await write(s, 8192, 4096)
+    assert.equal(s.child.held.length, 0)
+    manual.pass(2)
+    assert.deepEqual([s.child.held.length, s.child.calls.length], [1, 2])
+    done(s)
+    await settle()
+    await write(s, 12288, 4096)
+    void s.b.run('fsync', { fd: s.fd, datasync: false })
+    assert.equal(s.child.held.length, 1, 'a sync does not wait')
+    done(s)
+    await settle()
+    await write(s, 100_000, 4096)
+    assert.equal(s.child.held.length, 1, 'elsewhere it is no stream')
+  })
 })
 
 test('adjacent gathered writes go in one WRITE', async () => {

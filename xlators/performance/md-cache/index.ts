@@ -6,7 +6,7 @@
  * Unlike stock's: without upcalls nothing learned before an open is believed after it (the mount
  * asks for the attributes then, so that close-to-open holds between clients); a name is believed only if it was itself seen within the timeout (stock goes on as
  * long as the inode is in use); attributes in upcalls are not taken over (they are one brick's);
- * parents are dropped, not updated, by entry fops, for the same reason; xattr patterns are announced
+ * entry fops update only the times of parents, for the same reason; xattr patterns are announced
  * to the bricks but not cached, as absence cannot be known for them.
  */
 import { clock } from '../../../src/core/clock.ts'
@@ -145,7 +145,7 @@ export class MdCache extends Xlator<typeof options> {
       for (const loc of [req.oldloc, req.newloc]) {
         this.#store.drop(loc.inode)
         this.#store.unnamed(loc.inode)
-        this.#dropParent(loc)
+        if (loc.parent !== undefined) this.#store.drop(loc.parent)
       }
       return rep
     })
@@ -154,7 +154,7 @@ export class MdCache extends Xlator<typeof options> {
     const begin = this.#store.begin()
     return look(frame.wind(this.child, 'link', req), (rep) => {
       if (rep.errno === 0) this.#store.changed(req.oldloc.inode, begin, undefined, rep.stat)
-      this.#dropParent(req.newloc)
+      this.#namesChanged(req.newloc, rep)
       return rep
     })
   }
@@ -428,9 +428,10 @@ export class MdCache extends Xlator<typeof options> {
     const begin = this.#store.begin()
     return look(frame.wind(this.child, fop, req), (rep) => {
       const { loc } = req
-      this.#dropParent(loc)
-      if (rep.errno !== 0) return rep
-      const { stat } = rep as Extract<Rep<'mknod'>, { errno: 0 }>
+      const made = rep as Rep<'mknod'>
+      this.#namesChanged(loc, made, fop === 'mkdir')
+      if (made.errno !== 0) return rep
+      const { stat } = made
       const inode = knownInode(loc.inode, stat.gfid)
       this.#store.changed(inode, begin, undefined, stat)
       this.#store.named(inode, begin, loc.parent, loc.name)
@@ -440,15 +441,18 @@ export class MdCache extends Xlator<typeof options> {
 
   #removing<K extends 'unlink' | 'rmdir'>(frame: Frame, fop: K, req: Req<K>): MaybePromise<Rep<K>> {
     return look(frame.wind(this.child, fop, req), (rep) => {
-      this.#dropParent(req.loc)
+      this.#namesChanged(req.loc, rep as Rep<'unlink'>, fop === 'rmdir')
       this.#store.drop(req.loc.inode)
       this.#store.unnamed(req.loc.inode)
       return rep
     })
   }
 
-  #dropParent(loc: Loc): void {
-    if (loc.parent !== undefined) this.#store.drop(loc.parent)
+  /** With `links` the parent's link count changed too. */
+  #namesChanged(loc: Loc, rep: Rep<'unlink'>, links = false): void {
+    if (loc.parent === undefined) return
+    if (rep.errno !== 0 || links) this.#store.drop(loc.parent)
+    else this.#store.namesChanged(loc.parent, rep.postparent)
   }
 
   #changing<K extends ChangingFop>(

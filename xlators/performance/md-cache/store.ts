@@ -119,6 +119,28 @@ export class Store {
     entry.statAt = begin
   }
 
+  /**
+   * A name in the directory came or went; the reply showed `after`. Only the times are taken from
+   * it: it is one brick's view, and the rest is no older than before.
+   */
+  namesChanged(directory: Inode, after: Iatt): void {
+    const entry = this.#entries.need(directory, () => new Entry())
+    entry.statChanged = this.#stamps.next()
+    const { stat } = entry
+    if (stat === undefined) return
+    if (after.ctime === 0) {
+      entry.stat = undefined
+      return
+    }
+    if (!timeLater(after.ctime, after.ctimeNsec, stat.ctime, stat.ctimeNsec)) return
+    const now = stat.clone()
+    now.ctime = after.ctime
+    now.ctimeNsec = after.ctimeNsec
+    now.mtime = after.mtime
+    now.mtimeNsec = after.mtimeNsec
+    entry.stat = now
+  }
+
   /** The attributes are not what they were. */
   drop(inode: Inode): void {
     const entry = this.#entries.need(inode, () => new Entry())

@@ -6,7 +6,8 @@
  * An error of an answered write is returned by the next write, flush or fsync of its fd; until a
  * flush or fsync has returned it, the data is kept and tried again when somebody needs it.
  *
- * Unlike stock's: seek, copy_file_range, xattr changes, open with O_TRUNC and unlocking wait for
+ * Unlike stock's: a stream of small writes is gathered for up to 2 ms also while nothing is on its
+ * way (each WRITE costs more than the wait); seek, copy_file_range, xattr changes, open with O_TRUNC and unlocking wait for
  * older writes too; flush waits for the bricks where the inode has locks, so that they are gone when
  * close returns; another fd's flush does not swallow the error.
  */
@@ -84,6 +85,8 @@ export const options = defineOptions({
 const FLUSHES_BEHIND_MAX = 256
 /** How long data waits to grow when trickling-writes is off. */
 const HOLD_BACK_MS = 1000
+/** How long small writes of a stream are gathered while nothing is on its way. */
+const STREAM_MS = 2
 
 export class WriteBehind extends Xlator<typeof options> implements Writer {
   readonly #pending = new Map<Gfid, Pending>()
@@ -337,13 +340,13 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
     )
   }
 
-  holdBack(pending: Pending): void {
+  holdBack(pending: Pending, streaming: boolean): void {
     if (this.#holdTimers.has(pending)) return
     const due = (): void => {
       this.#holdTimers.delete(pending)
       pending.flushIdle()
     }
-    this.#holdTimers.set(pending, clock.after(HOLD_BACK_MS, due))
+    this.#holdTimers.set(pending, clock.after(streaming ? STREAM_MS : HOLD_BACK_MS, due))
   }
 
   drained(pending: Pending): void {

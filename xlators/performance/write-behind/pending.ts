@@ -43,6 +43,8 @@ export interface Lie {
   state: 'idle' | 'sent' | 'failed'
   /** Why it failed last; 0 = it never did. */
   errno: number
+  /** It began where the write before it ended: more is likely to follow. */
+  readonly streaming: boolean
   /** The failure was returned by a write. */
   reported: boolean
 }
@@ -84,8 +86,11 @@ export interface Writer {
   send(pending: Pending, lies: readonly Lie[]): void
   /** Acknowledged data is lost; somebody was told unless the fd is gone. */
   dropped(pending: Pending, lie: Lie): void
-  /** The last idle data waits to grow (trickling-writes off): `flushIdle` is due later. */
-  holdBack(pending: Pending): void
+  /**
+   * The last idle data waits to grow, in a stream of small writes or because trickling-writes is
+   * off: `flushIdle` is due later.
+   */
+  holdBack(pending: Pending, streaming: boolean): void
   /** Nothing is pending any more. */
   drained(pending: Pending): void
 }
@@ -102,6 +107,8 @@ export class Pending {
   /** Lies that failed once, also those being tried again. */
   #tainted = 0
   #pumping = false
+  /** Where the last write ended. */
+  #lastEnd = -1
   #forced = false
   /** Bytes acknowledged and not written. */
   windowCurrent = 0
@@ -141,6 +148,8 @@ export class Pending {
 
   #admit(write: NewLie): void {
     this.windowCurrent += write.size
+    const streaming = write.offset === this.#lastEnd && write.offset > 0
+    this.#lastEnd = write.offset + write.size
     if (this.#merge(write)) return
     const lie: Lie = {
       ...write,
@@ -148,6 +157,7 @@ export class Pending {
       window: write.size,
       state: 'idle',
       errno: 0,
+      streaming,
       reported: false,
     }
     lie.fd.hold()
@@ -310,11 +320,11 @@ export class Pending {
       return false
     }
     if (this.#waiters.length > 0 || this.#blocked.length > 0 || lie.errno !== 0) return false
-    if (!this.#writer.trickling) {
-      this.#writer.holdBack(this)
-      return true
-    }
-    return this.sent > 0
+    if (this.#writer.trickling && this.sent > 0) return true
+    const streaming = this.#writer.trickling && lie.streaming
+    if (this.#writer.trickling && !streaming) return false
+    this.#writer.holdBack(this, streaming)
+    return true
   }
 
   /** An older lie overlaps it. */
