@@ -5,7 +5,7 @@
 import type { Dict, DictValue } from '../../../src/core/dict.ts'
 import type { FopName, Ok, Statfs } from '../../../src/core/fop.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
-import { type Iatt, S_IFBLK, S_IFCHR, S_IFMT, timeLater } from '../../../src/core/iatt.ts'
+import { type Iatt, isReg, S_IFBLK, S_IFCHR, S_IFMT, timeLater } from '../../../src/core/iatt.ts'
 
 type Fields = Record<string, unknown>
 
@@ -129,12 +129,16 @@ export function mergeReplies<K extends FopName>(
   return merged as unknown as Ok<K>
 }
 
-/** Blocks of the bricks scaled to those of the user's data; the newest of each time. */
+/**
+ * The newest of each time. Blocks of a regular file are the bricks' scaled to those of the user's
+ * data; of anything else every brick has all, so it is the largest (stock adds them up).
+ */
 export function mergeIatts(stats: readonly Iatt[], dataCount: number): Iatt {
   const merged = stats.at(-1)!.clone()
-  merged.blocks = 0
+  const regular = isReg(merged)
+  let blocks = 0
   for (const stat of stats) {
-    merged.blocks += stat.blocks
+    blocks = regular ? blocks + stat.blocks : Math.max(blocks, stat.blocks)
     merged.blksize = Math.max(merged.blksize, stat.blksize)
     if (timeLater(stat.atime, stat.atimeNsec, merged.atime, merged.atimeNsec)) {
       merged.atime = stat.atime
@@ -149,7 +153,7 @@ export function mergeIatts(stats: readonly Iatt[], dataCount: number): Iatt {
       merged.ctimeNsec = stat.ctimeNsec
     }
   }
-  merged.blocks = Math.ceil((merged.blocks * dataCount) / stats.length)
+  merged.blocks = regular ? Math.ceil((blocks * dataCount) / stats.length) : blocks
   return merged
 }
 

@@ -161,8 +161,8 @@ export class Disperse extends Xlator<typeof options> {
   discard: Fop<'discard'> = (frame, req) => resize.discard(this, frame, req)
   ipc: Fop<'ipc'> = (frame, req) => open.ipc(this, frame, req)
   seek: Fop<'seek'> = (frame, req) => read.seek(this, frame, req)
+  zerofill: Fop<'zerofill'> = (frame, req) => resize.zerofill(this, frame, req)
   // What one brick would do with these makes no sense for a fragment.
-  zerofill: Fop<'zerofill'> = () => ({ errno: E.OPNOTSUPP })
   rchecksum: Fop<'rchecksum'> = () => ({ errno: E.OPNOTSUPP })
   lease: Fop<'lease'> = () => ({ errno: E.OPNOTSUPP })
   getactivelk: Fop<'getactivelk'> = () => ({ errno: E.OPNOTSUPP })

@@ -1,4 +1,4 @@
-/** Fops that change the length or the holes of a file: truncate, fallocate, discard. */
+/** Fops that change the length or the holes of a file: truncate, fallocate, discard, zerofill. */
 import { E, type Errno } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import { FALLOC_FL_KEEP_SIZE, type Rep, type Req } from '../../../src/core/fop.ts'
@@ -149,29 +149,79 @@ export async function discard(
     const { size } = tx.session
     const to = Math.min(from + req.len, size)
     if (to <= from) return await unchanged(tx, req)
-    // A hole up to the end of the file may take the whole last stripe.
-    const wholeFrom = geometry.up(from)
-    const wholeTo = to === size ? geometry.up(to) : geometry.down(to)
-    const parts: Part[] = []
-    if (wholeTo > wholeFrom) {
-      parts.push(await punchStripes(ec, tx, req, wholeFrom, wholeTo))
-      if (from < wholeFrom) parts.push(await zeroInStripe(ec, frame, tx, fd, from, wholeFrom))
-      if (to > wholeTo) parts.push(await zeroInStripe(ec, frame, tx, fd, wholeTo, to))
-    } else if (wholeFrom >= to) {
-      parts.push(await zeroInStripe(ec, frame, tx, fd, from, to))
-    } else {
-      if (from < wholeFrom) parts.push(await zeroInStripe(ec, frame, tx, fd, from, wholeFrom))
-      parts.push(await zeroInStripe(ec, frame, tx, fd, wholeFrom, to))
-    }
-    return finishDiscard(tx, parts, size)
+    return finishZeroing(tx, await zeroParts(ec, frame, tx, req, to), size)
   } finally {
     tx.end()
   }
 }
 
+/**
+ * Zeroes a range, and lets the file grow to hold it. Stock has no zerofill here; holes read as
+ * zeros and cost nothing.
+ */
+export async function zerofill(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'zerofill'>,
+): Promise<Rep<'zerofill'>> {
+  const { geometry } = ec
+  const { fd, offset: from } = req
+  const end = from + req.len
+  if (req.len === 0) return { errno: E.INVAL }
+  const start = geometry.down(from)
+  const tx = await begin(ec, frame, changesData(fd.inode, fd, start, Number.POSITIVE_INFINITY))
+  if (tx.errno !== 0) return tx
+  try {
+    const { size } = tx.session
+    const within = Math.min(end, size)
+    const parts = within > from ? await zeroParts(ec, frame, tx, req, within) : []
+    if (end > size) {
+      const offset = geometry.fragmentLength(end)
+      const { rep } = await tx.send('ftruncate', {
+        spread: 'all',
+        xdata: req.xdata,
+        req: (_brick, xdata) => ({ fd, offset, xdata }),
+      })
+      parts.push(rep)
+      if (rep.errno === 0) tx.session.size = end
+    }
+    return finishZeroing(tx, parts, size)
+  } finally {
+    tx.end()
+  }
+}
+
+/** Zeroes from `req.offset` to `to`, which is not behind the end of the file. */
+async function zeroParts(
+  ec: Disperse,
+  frame: Frame,
+  tx: Transaction,
+  req: Req<'discard'>,
+  to: number,
+): Promise<Part[]> {
+  const { geometry } = ec
+  const { fd, offset: from } = req
+  // A hole up to the end of the file may take the whole last stripe.
+  const wholeFrom = geometry.up(from)
+  const wholeTo = to === tx.session.size ? geometry.up(to) : geometry.down(to)
+  const parts: Part[] = []
+  if (wholeTo > wholeFrom) {
+    parts.push(await punchStripes(ec, tx, req, wholeFrom, wholeTo))
+    if (from < wholeFrom) parts.push(await zeroInStripe(ec, frame, tx, fd, from, wholeFrom))
+    if (to > wholeTo) parts.push(await zeroInStripe(ec, frame, tx, fd, wholeTo, to))
+  } else if (wholeFrom >= to) {
+    parts.push(await zeroInStripe(ec, frame, tx, fd, from, to))
+  } else {
+    if (from < wholeFrom) parts.push(await zeroInStripe(ec, frame, tx, fd, from, wholeFrom))
+    parts.push(await zeroInStripe(ec, frame, tx, fd, wholeFrom, to))
+  }
+  return parts
+}
+
 type Part = { errno: 0; prestat: Iatt; poststat: Iatt } | { errno: Errno }
 
-function finishDiscard(tx: Transaction, parts: readonly Part[], size: number): Rep<'discard'> {
+/** The reply of a fop made of parts; `size` is the file's before it. */
+function finishZeroing(tx: Transaction, parts: readonly Part[], size: number): Rep<'discard'> {
   let first: Extract<Part, { errno: 0 }> | undefined
   let last: Extract<Part, { errno: 0 }> | undefined
   for (const part of parts) {
@@ -183,7 +233,7 @@ function finishDiscard(tx: Transaction, parts: readonly Part[], size: number): R
   const prestat = first!.prestat.clone()
   const poststat = last!.poststat.clone()
   prestat.size = size
-  poststat.size = size
+  poststat.size = tx.session.size
   return { errno: 0, prestat, poststat }
 }
 

@@ -1,0 +1,101 @@
+/**
+ * The syscall matrix on dispersed volumes: through the stock client on one and through ours on
+ * another; every call returns the same, and each client sees the same of either, with all bricks
+ * there and with as many missing as may be.
+ */
+import assert from 'node:assert/strict'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { enterSandbox, type Mount, ours, projectRoot, run, space, Volume } from '../lib/sandbox.ts'
+import type { Results, Value } from './matrix/case.ts'
+import { compare, type Difference, report } from './matrix/compare.ts'
+
+const skip = await enterSandbox(import.meta.url)
+
+/** DISPERSE_SHAPES=4+2 runs one; MATRIX_CASES=rename,holes some cases only. */
+const shapes = process.env.DISPERSE_SHAPES?.split(',') ?? ['2+1', '4+2', '4+2 degraded', '2x4+2']
+const only = process.env.MATRIX_CASES?.split(',') ?? []
+
+/** Where stock itself is at fault on dispersed volumes only. */
+const KNOWN: { at: RegExp; why: string }[] = [
+  { at: /\bblocks$/, why: 'stock adds up the blocks of directories and links on all bricks' },
+  { at: /pathinfo$/, why: 'stock answers ENOMEM' },
+  { at: /^open-file-locks\//, why: 'stock finds a conflict of a file with itself' },
+  { at: /^zero-range\/grown/, why: 'stock allocates instead of zeroing' },
+]
+
+const unknown = (differences: Difference[]): Difference[] =>
+  differences.filter(({ at }) => !KNOWN.some((known) => known.at.test(at)))
+
+const program = join(projectRoot, 'dist/test/mount/matrix/run.js')
+
+async function matrix<T>(...args: string[]): Promise<T> {
+  const result = await run([process.execPath, program, ...args], { timeoutMs: 240_000 })
+  if (result.stderr !== '') process.stderr.write(result.stderr)
+  return JSON.parse(result.stdout) as T
+}
+
+type Tree = Record<string, Value>
+
+function shapeOf(shape: string): { copies: number; data: number; redundancy: number } {
+  const match = /^(?:(\d+)x)?(\d+)\+(\d+)/.exec(shape)
+  assert.ok(match !== null, `shape ${shape}`)
+  return { copies: Number(match[1] ?? 1), data: Number(match[2]), redundancy: Number(match[3]) }
+}
+
+for (const shape of shapes) {
+  void describe(`matrix on ${shape}`, { skip, timeout: 600_000 }, () => {
+    const { copies, data, redundancy } = shapeOf(shape)
+    const width = data + redundancy
+    const volumes: Volume[] = []
+    const mounts: Mount[] = []
+    let local: string
+    let stockResults: Results
+    let localResults: Results
+
+    before(async () => {
+      const tag = shape.replaceAll(/\W/g, '')
+      const layout = ['disperse-data', String(data), 'redundancy', String(redundancy)]
+      for (const name of [`va${tag}`, `vb${tag}`]) {
+        const volume = await Volume.create(name, { bricks: copies * width, layout })
+        volumes.push(volume)
+      }
+      mounts.push(await volumes[0]!.mount('stock'), await volumes[1]!.mount(ours))
+      if (shape.endsWith('degraded')) {
+        for (const volume of volumes) {
+          for (let i = 0; i < redundancy; i++) await volume.killBrick(2 * i + 1)
+        }
+      }
+      local = space(`local${tag}`)
+      mkdirSync(local)
+      localResults = await matrix('matrix', local, ...only)
+      stockResults = await matrix('matrix', mounts[0]!.dir, ...only)
+    })
+
+    after(async () => {
+      for (const mount of mounts) await mount.unmount()
+      for (const volume of volumes) await volume.destroy()
+    })
+
+    void test('every call returns what it returns through the stock mount', async () => {
+      const ourResults = await matrix<Results>('matrix', mounts[1]!.dir, ...only)
+      const reference = ours === 'stock' ? undefined : localResults
+      const differences = unknown(compare(stockResults, ourResults, reference))
+      assert.equal(differences.length, 0, report(differences))
+    })
+
+    void test('both clients see the same of what either wrote', async () => {
+      mounts.push(await volumes[0]!.mount(ours), await volumes[1]!.mount('stock'))
+      const [stockOnA, oursOnB, oursOnA, stockOnB] = await Promise.all(
+        mounts.map((mount) => matrix<Tree>('tree', mount.dir)),
+      )
+      const reference = ours === 'stock' ? undefined : await matrix<Tree>('tree', local)
+      const trees = { stockOnA, oursOnB, oursOnA, stockOnB }
+      for (const [name, seen] of Object.entries(trees)) {
+        const differences = unknown(compare(stockOnA!, seen!, reference))
+        assert.equal(differences.length, 0, `${name}: ${report(differences)}`)
+      }
+    })
+  })
+}
