@@ -28,13 +28,13 @@ import {
 } from '../../src/core/fop.ts'
 import type { Frame } from '../../src/core/frame.ts'
 import { type Gfid, gfidText, NULL_GFID } from '../../src/core/gfid.ts'
-import * as iatt from '../../src/core/iatt.ts'
 import { Iatt, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../src/core/iatt.ts'
 import type { Loc } from '../../src/core/loc.ts'
 import { defineOptions } from '../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../src/core/xlator.ts'
 import { decodeRdev } from '../../src/fuse/abi.ts'
 import { decodeDirOffset, encodeDirOffset, leavesOfGraph } from '../../src/graph/dir-offset.ts'
+import { setattr } from './sim-attributes.ts'
 import type { SimLock } from './sim-locks.ts'
 import { SimNode, SimStore } from './sim-store.ts'
 import { askedXattrs, getxattr, removexattr, setxattr, storedBytes, xattrop } from './sim-xattrs.ts'
@@ -221,22 +221,6 @@ export class SimBrick extends Xlator<typeof options> {
   }
 
   // -- attributes and data ----------------------------------------------------------------------
-
-  #setattr(node: SimNode | undefined, stat: Iatt, valid: number): Rep<'setattr'> {
-    if (node === undefined) return error(E.STALE)
-    const prestat = node.iatt()
-    if ((valid & iatt.SET_ATTR_MODE) !== 0) {
-      node.mode = (node.mode & S_IFMT) | (stat.mode & 0o7777)
-    }
-    if ((valid & iatt.SET_ATTR_UID) !== 0) node.uid = stat.uid
-    if ((valid & iatt.SET_ATTR_GID) !== 0) node.gid = stat.gid
-    if ((valid & iatt.SET_ATTR_ATIME) !== 0) node.atime = { sec: stat.atime, nsec: stat.atimeNsec }
-    if ((valid & iatt.SET_ATTR_MTIME) !== 0) node.mtime = { sec: stat.mtime, nsec: stat.mtimeNsec }
-    if ((valid & iatt.SET_ATTR_ATIME_NOW) !== 0) node.atime = this.store.now()
-    if ((valid & iatt.SET_ATTR_MTIME_NOW) !== 0) node.mtime = this.store.now()
-    node.ctime = this.store.now()
-    return { errno: 0, prestat, poststat: node.iatt() }
-  }
 
   /** Changes a file's bytes; the reply has the iatts before and after. */
   #modify(node: SimNode | undefined, change: (node: SimNode) => void) {
@@ -524,8 +508,8 @@ export class SimBrick extends Xlator<typeof options> {
     },
     fsyncdir: () => ({ errno: 0 }),
     access: (_frame, { loc }) => (this.#node(loc) === undefined ? error(E.STALE) : { errno: 0 }),
-    setattr: (_frame, { loc, stat, valid }) => this.#setattr(this.#node(loc), stat, valid),
-    fsetattr: (_frame, { fd, stat, valid }) => this.#setattr(this.#fdNode(fd), stat, valid),
+    setattr: (_frame, { loc, stat, valid }) => setattr(this.store, this.#node(loc), stat, valid),
+    fsetattr: (_frame, { fd, stat, valid }) => setattr(this.store, this.#fdNode(fd), stat, valid),
     setxattr: (_f, { loc, dict, flags, xdata }) =>
       setxattr(this.store, this.#node(loc), dict, flags, xdata),
     fsetxattr: (_f, { fd, dict, flags, xdata }) =>

@@ -78,7 +78,7 @@ async function makeFile<K extends 'create' | 'mknod'>(
   return placeAgain(dht, frame, fop, req, placed)
 }
 
-/** The layout is not what we thought: read it under its lock and make the file where it says now. */
+/** The layout is not what we thought: read under its lock, it says where to make the file. */
 async function placeAgain<K extends 'create' | 'mknod'>(
   dht: Distribute,
   frame: Frame,

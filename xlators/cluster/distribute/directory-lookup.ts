@@ -95,10 +95,6 @@ function isNewer(stat: Iatt, than: Iatt | undefined): boolean {
   return timeLater(stat.ctime, stat.ctimeNsec, than.ctime, than.ctimeNsec)
 }
 
-export function layoutOfReplies(dht: Distribute, replies: readonly Rep<'lookup'>[]): Layout {
-  return viewOf(dht, replies).layout
-}
-
 /** Remembers the directory, heals what is wrong with it and answers the merged view. */
 export async function finishDirectory(
   call: LookupCall,

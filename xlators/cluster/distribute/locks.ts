@@ -17,7 +17,7 @@ import {
   type Req,
 } from '../../../src/core/fop.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
-import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
+import type { Gfid } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
@@ -146,9 +146,4 @@ function inodelkReq(loc: Loc, volume: string, cmd: number, type: number): Req<'i
 /** Order of subvolumes in which locks are taken: bytewise by name. */
 export function byName(subs: readonly Xlator[]): Xlator[] {
   return [...subs].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
-}
-
-/** The inode's gfid is known: it can be locked. */
-export function isLockable(inode: Inode): boolean {
-  return inode.gfid !== NULL_GFID
 }

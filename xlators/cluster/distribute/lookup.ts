@@ -140,7 +140,7 @@ export function isSettling(commitHash: number, nowSec: number): boolean {
   return age < SETTLE_S || age > START_WRAP_S - SETTLE_S
 }
 
-/** lookup-optimize and lookup-unhashed: is a name its hashed subvolume lacks looked for elsewhere? */
+/** lookup-optimize, lookup-unhashed: is a name its hashed subvolume lacks looked for elsewhere? */
 function searchesEverywhere({ dht, frame, loc }: LookupCall): boolean {
   if (dht.children.length === 1) return false
   const { pid } = frame.creds
@@ -210,7 +210,7 @@ async function lookupDirectory(
   )
   if (strange && !searched) return lookupEverywhere(call)
   if (!replies.some((rep) => rep.errno === 0 && isDir(rep.stat))) {
-    // A name that cannot be placed may be on a subvolume that is down: it is not known to be absent.
+    // A name that cannot be placed may be where nobody answers: it is not known to be absent.
     return worstError<'lookup'>(replies)
   }
   return finishDirectory(call, replies)

@@ -197,80 +197,90 @@ class Parser {
   }
 }
 
-function compile(node: Node): Instruction[] {
-  const program: Instruction[] = []
-  const add = (instruction: Instruction): number => {
-    if (program.length >= PROGRAM_MAX) throw new SyntaxProblem('too large')
-    return program.push(instruction) - 1
+/** Turns the tree into instructions, in the order they try things: the greedy way first. */
+class Compiler {
+  readonly program: Instruction[] = []
+
+  compile(node: Node): Instruction[] {
+    this.#emit(node)
+    this.#add({ op: 'match' })
+    return this.program
   }
-  const emit = (at: Node): void => {
-    switch (at.kind) {
+
+  #add(instruction: Instruction): void {
+    if (this.program.length >= PROGRAM_MAX) throw new SyntaxProblem('too large')
+    this.program.push(instruction)
+  }
+
+  /** A fork (or, with both ways the same, a jump) whose targets are filled in later. */
+  #fork(): { op: 'split'; first: number; second: number } {
+    const split = { op: 'split' as const, first: 0, second: 0 }
+    this.#add(split)
+    return split
+  }
+
+  #emit(node: Node): void {
+    switch (node.kind) {
       case 'set':
-        add({ op: 'set', bytes: at.bytes })
+        this.#add({ op: 'set', bytes: node.bytes })
         break
       case 'begin':
       case 'end':
-        add({ op: at.kind })
+        this.#add({ op: node.kind })
         break
       case 'empty':
         break
       case 'group':
-        if (at.index === 1) add({ op: 'save', slot: 0 })
-        emit(at.body)
-        if (at.index === 1) add({ op: 'save', slot: 1 })
+        if (node.index === 1) this.#add({ op: 'save', slot: 0 })
+        this.#emit(node.body)
+        if (node.index === 1) this.#add({ op: 'save', slot: 1 })
         break
       case 'sequence':
-        for (const item of at.items) emit(item)
+        for (const item of node.items) this.#emit(item)
         break
       case 'choice':
-        emitChoice(at.items)
+        this.#choice(node.items)
         break
       case 'repeat':
-        emitRepeat(at.body, at.min, at.max)
+        this.#repeat(node.body, node.min, node.max)
         break
     }
   }
-  const jump = (): { op: 'split'; first: number; second: number } => {
-    const split = { op: 'split' as const, first: 0, second: 0 }
-    add(split)
-    return split
-  }
-  const emitChoice = (items: Node[]): void => {
+
+  #choice(items: Node[]): void {
     const exits: { first: number; second: number }[] = []
     items.forEach((item, i) => {
-      const split = i < items.length - 1 ? jump() : undefined
-      if (split !== undefined) split.first = program.length
-      emit(item)
-      if (split === undefined) return
-      exits.push(jump())
-      split.second = program.length
+      const fork = i < items.length - 1 ? this.#fork() : undefined
+      if (fork !== undefined) fork.first = this.program.length
+      this.#emit(item)
+      if (fork === undefined) return
+      exits.push(this.#fork())
+      fork.second = this.program.length
     })
-    for (const exit of exits) exit.first = exit.second = program.length
+    for (const exit of exits) exit.first = exit.second = this.program.length
   }
-  const emitRepeat = (body: Node, min: number, max: number): void => {
-    for (let i = 0; i < min; i++) emit(body)
+
+  #repeat(body: Node, min: number, max: number): void {
+    for (let i = 0; i < min; i++) this.#emit(body)
     if (max === UNBOUNDED) {
-      const loop = program.length
-      const split = jump()
-      split.first = program.length
-      emit(body)
-      const back = jump()
+      const loop = this.program.length
+      const fork = this.#fork()
+      fork.first = this.program.length
+      this.#emit(body)
+      const back = this.#fork()
       back.first = back.second = loop
-      split.second = program.length
+      fork.second = this.program.length
       return
     }
     const exits: { second: number }[] = []
     for (let i = min; i < max; i++) {
-      const split = jump()
-      split.first = program.length
-      emit(body)
-      exits.push(split)
+      const fork = this.#fork()
+      fork.first = this.program.length
+      this.#emit(body)
+      exits.push(fork)
     }
-    for (const exit of exits) exit.second = program.length
+    for (const exit of exits) exit.second = this.program.length
   }
-  emit(node)
-  add({ op: 'match' })
-  return program
 }
 
 export interface RegexMatch {
@@ -288,7 +298,7 @@ export class PosixRegex {
   /** `undefined` when `text` is no valid expression. */
   static parse(text: string): PosixRegex | undefined {
     try {
-      return new PosixRegex(compile(new Parser(text).parse()))
+      return new PosixRegex(new Compiler().compile(new Parser(text).parse()))
     } catch (error) {
       if (error instanceof SyntaxProblem) return undefined
       throw error

@@ -34,7 +34,7 @@ export function readdirp(
   return list(dht, frame, 'readdirp', req)
 }
 
-/** readdir: read with attributes where they are needed to tell linktos and misplaced directories. */
+/** readdir: read with attributes where only they tell linktos and misplaced directories. */
 export async function readdir(
   dht: Distribute,
   frame: Frame,

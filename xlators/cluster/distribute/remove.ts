@@ -115,7 +115,10 @@ function okOf(replies: readonly Rep<'rmdir'>[]): Rep<'rmdir'> {
   return replies.find((rep): rep is Ok<'rmdir'> => rep.errno === 0) ?? { errno: E.NOENT }
 }
 
-/** Is there anything but linktos? Those without data are removed on the way (dht_rmdir_is_subvol_empty). */
+/**
+ * Is there anything but linktos? Those without data are removed on the way
+ * (dht_rmdir_is_subvol_empty).
+ */
 export async function checkEmpty(dht: Distribute, frame: Frame, loc: Loc): Promise<Errno | 0> {
   const fd = new Fd(loc.inode, O_DIRECTORY, frame.creds.pid)
   try {

@@ -74,7 +74,7 @@ function show(dht: Distribute, req: Req<'rename'>, rep: Ok<'rename'>): Ok<'renam
   return rep
 }
 
-// -- directories ------------------------------------------------------------------------------------
+// -- directories ---------------------------------------------------------------------------------
 
 async function renameDirectory(
   dht: Distribute,
@@ -118,7 +118,7 @@ function namedLike(loc: Loc, object: Loc): Loc {
   return new Loc(object.inode, loc.parent, loc.name)
 }
 
-// -- files ------------------------------------------------------------------------------------------
+// -- files ---------------------------------------------------------------------------------------
 
 /** A rename of a file under way. `src` and `dst` are the old and new name. */
 interface FileRename {

@@ -32,7 +32,7 @@ function keysOf(req: object): string[] {
   return dict !== undefined ? [...dict.entries.keys()] : [name ?? '']
 }
 
-// -- get --------------------------------------------------------------------------------------------
+// -- get -----------------------------------------------------------------------------------------
 
 export async function getxattr<K extends Getting>(
   dht: Distribute,
@@ -117,7 +117,7 @@ export async function getxattrAlone<K extends Getting>(
   return shown(dht, frame, req.name, await frame.wind(dht.child, fop, req))
 }
 
-// -- set and remove -----------------------------------------------------------------------------------
+// -- set and remove ------------------------------------------------------------------------------
 
 export async function changeXattr<K extends Changing>(
   dht: Distribute,
