@@ -81,6 +81,7 @@ export class BrickBench {
       inodes: new InodeTable(),
       process: testProcess,
     })
+    graph.start()
     return new BrickBench(path, graph)
   }
 

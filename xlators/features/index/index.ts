@@ -9,6 +9,7 @@ import { FdContext } from '../../../src/core/context.ts'
 import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
 import { GlusterError } from '../../../src/core/errors.ts'
+import type { Event } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import {
   type DirEntry,
@@ -107,15 +108,24 @@ export class Index extends Xlator<typeof options> {
       throw new GlusterError('OPTION_INVALID', `volume '${this.name}': index-base is missing`)
     }
     this.#store = new IndexStore(base)
-    const rc = this.#store.start()
-    if (rc < 0) {
-      throw new GlusterError('OPTION_INVALID', `index-base ${base} cannot be made: errno ${-rc}`)
-    }
     for (const sub of SUB_INDICES) {
       const gfid = newGfid()
       this.#gfids.set(sub, gfid)
       this.#places.set(gfid, { path: this.#store.dir(sub), sub, about: undefined })
     }
+  }
+
+  /** The directories are below the brick's own, which exists once the brick is up. */
+  override notify(event: Event, from: Xlator | undefined): void {
+    if (event.type === 'child-up') {
+      const rc = this.#store.start()
+      if (rc < 0) {
+        this.log.fatal(`index-base ${this.#store.base} cannot be made: errno ${-rc}`)
+        this.notifyParents({ type: 'child-down' })
+        return
+      }
+    }
+    super.notify(event, from)
   }
 
   // --- watching ----------------------------------------------------------------------------------
@@ -224,15 +234,16 @@ export class Index extends Xlator<typeof options> {
 
   // --- link-count --------------------------------------------------------------------------------
 
-  /** Whether anything is pending rides on replies, failed lookups included. */
+  /** Whether anything is pending rides on replies, failed lookups included. The value says where. */
   #withLinkCount<R extends { xdata?: Dict | undefined }>(
     req: Dict | undefined,
     rep: MaybePromise<R>,
   ): MaybePromise<R> {
-    if (req?.has(LINK_COUNT) !== true) return rep
+    const sub = COUNT_KEYS.get(req?.getStr(LINK_COUNT) ?? '')
+    if (sub === undefined) return rep
     const add = (answer: R): R => {
       const xdata = answer.xdata ?? new Dict()
-      xdata.setInt(LINK_COUNT, this.#store.count('xattrop') > 0 ? 1 : 0)
+      xdata.setInt(LINK_COUNT, this.#store.count(sub) > 0 ? 1 : 0)
       return { ...answer, xdata }
     }
     return rep instanceof Promise ? rep.then(add) : add(rep)

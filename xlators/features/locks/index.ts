@@ -123,7 +123,7 @@ export class Locks extends Xlator<typeof options> {
     const name = isMetadata ? `${req.volume}:metadata` : req.volume
     const end = len === 0n ? END_OF_FILE : start + len
     const lock: RangeLock = { owner, write: type === F_WRLCK, start, end, notifiedAt: -Infinity }
-    if (type === F_UNLCK) return this.#inodeUnlock(frame, gfid, name, lock, req)
+    if (type === F_UNLCK) return this.#inodeUnlock(frame, gfid, name, lock)
     const object = this.#need(gfid)
     if (object.removals > 0 && owner.pid >= 0 && !holdsAny(object.ranges.get(name), owner)) {
       if (req.cmd === F_SETLK) return { errno: E.AGAIN }
@@ -133,16 +133,10 @@ export class Locks extends Xlator<typeof options> {
     if (domain === undefined) return { errno: E.NOLCK }
     const result = domain.lock(lock, req.cmd === F_SETLKW)
     if (result !== 0) this.#contend(gfid, name, domain, lock)
-    return this.#answer(gfid, object, result, req.xdata)
+    return this.#answer(gfid, object, result)
   }
 
-  #inodeUnlock(
-    frame: Frame,
-    gfid: Gfid,
-    name: string,
-    lock: RangeLock,
-    req: InodelkReq,
-  ): Rep<'inodelk'> {
+  #inodeUnlock(frame: Frame, gfid: Gfid, name: string, lock: RangeLock): Rep<'inodelk'> {
     const object = this.#objects.get(gfid)
     const found = object?.ranges
       .get(name)
@@ -155,9 +149,8 @@ export class Locks extends Xlator<typeof options> {
       return { errno: E.INVAL }
     }
     object.wakeRemovals()
-    const xdata = this.#counts(gfid, req.xdata, undefined)
     this.#tidy(gfid, object)
-    return { errno: 0, xdata }
+    return { errno: 0 }
   }
 
   #entrylk(frame: Frame, gfid: Gfid, req: EntrylkReq): MaybePromise<Rep<'entrylk'>> {
@@ -186,7 +179,7 @@ export class Locks extends Xlator<typeof options> {
     const domain = object.nameDomain(req.volume)
     if (domain === undefined) return { errno: E.NOLCK }
     const result = domain.lock(lock, req.cmd === ENTRYLK_LOCK)
-    return this.#answer(gfid, object, result, req.xdata)
+    return this.#answer(gfid, object, result)
   }
 
   lk: Fop<'lk'> = (frame, req) => {
@@ -280,10 +273,9 @@ export class Locks extends Xlator<typeof options> {
     gfid: Gfid,
     object: LockedObject,
     result: 0 | Errno | Promise<0 | Errno>,
-    xdata: Dict | undefined,
   ): MaybePromise<Rep<'inodelk'>> {
     const done = (errno: 0 | Errno): Rep<'inodelk'> => {
-      if (errno === 0) return { errno: 0, xdata: this.#counts(gfid, xdata, undefined) }
+      if (errno === 0) return { errno: 0 }
       this.#tidy(gfid, object)
       return { errno }
     }

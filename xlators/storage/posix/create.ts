@@ -25,7 +25,7 @@ import { GFID_KEY, gfidOf, stampParent, stampSelf, statTarget, toIatt } from './
 import { type Brick, handleName, OpenFile } from './brick.ts'
 import { GFID2PATH_PREFIX, gfid2path } from './gfid2path.ts'
 import { type Entry, entryOf, fail, objectOf, parentIatt } from './place.ts'
-import { isXattrKey, xdataFor } from './xdata.ts'
+import { isXattrKey } from './xdata.ts'
 
 const S_ISGID = 0o2000
 const S_ISVTX = 0o1000
@@ -109,29 +109,21 @@ function finish(
   }
   const stat = statTarget(target)
   if (typeof stat === 'number') return fail(stat)
-  return reply(brick, frame, at, target, stat, at.gfid, xdata)
+  return reply(frame, at, target, stat, at.gfid)
 }
 
 function reply(
-  brick: Brick,
   frame: Frame,
   at: Start,
   target: Target,
   stat: Stat,
   gfid: Gfid,
-  xdata: Dict | undefined,
 ): Ok<'mkdir'> | FopError {
   const iatt = toIatt(stat, gfid, target)
   stampParent(at.parentFd, frame.creds)
   const postparent = parentIatt(at)
   if (typeof postparent === 'number') return fail(postparent)
-  return {
-    errno: 0,
-    stat: iatt,
-    preparent: at.preparent,
-    postparent,
-    xdata: xdataFor(brick, target, gfid, iatt, xdata),
-  }
+  return { errno: 0, stat: iatt, preparent: at.preparent, postparent }
 }
 
 /** Owner, gfid, handle, gfid2path, times, xattrs. Takes its own handle away when a step fails. */
@@ -253,7 +245,7 @@ function relink(brick: Brick, frame: Frame, at: Start, xdata: Dict): Rep<'mknod'
   const planted = plant(target, xdata)
   if (planted < 0) return fail(planted)
   stampSelf(target, frame.creds)
-  return reply(brick, frame, at, target, stat, at.gfid, xdata)
+  return reply(frame, at, target, stat, at.gfid)
 }
 
 /** A DHT link file of the same name gives way (force-replace). */
@@ -300,29 +292,23 @@ export function create(brick: Brick, frame: Frame, req: Req<'create'>): Rep<'cre
     : fresh
   if (fd < 0) return fail(fd)
   const rep = existed
-    ? openExisting(brick, frame, at, fd, req.xdata)
+    ? openExisting(frame, at, fd)
     : finish(brick, frame, at, fd, S_IFREG | mode, req.xdata)
   if (failed(rep)) {
     entry.close(fd)
     return rep
   }
   brick.opened(req.fd, new OpenFile(fd, rep.stat.gfid, flags))
-  return { ...rep, fd: req.fd, xdata: rep.xdata }
+  return { ...rep, fd: req.fd }
 }
 
-function openExisting(
-  brick: Brick,
-  frame: Frame,
-  at: Start,
-  fd: number,
-  xdata: Dict | undefined,
-): Ok<'mkdir'> | FopError {
+function openExisting(frame: Frame, at: Start, fd: number): Ok<'mkdir'> | FopError {
   const gfid = gfidOf(fd)
   if (gfid === NULL_GFID) return { errno: E.NODATA }
   const stat = statTarget(fd)
   if (typeof stat === 'number') return fail(stat)
   if ((stat.mode & S_IFMT) !== S_IFREG) return { errno: E.INVAL }
-  return reply(brick, frame, at, fd, stat, gfid, xdata)
+  return reply(frame, at, fd, stat, gfid)
 }
 
 /** What of a client's open flags the brick's own descriptor gets. */
@@ -352,7 +338,7 @@ export function link(brick: Brick, frame: Frame, req: Req<'link'>): Rep<'link'> 
   stampSelf(target, frame.creds)
   const stat = statTarget(target)
   if (typeof stat === 'number') return fail(stat)
-  return reply(brick, frame, { ...at, gfid, preparent }, target, stat, gfid, req.xdata)
+  return reply(frame, { ...at, gfid, preparent }, target, stat, gfid)
 }
 
 /** The name no longer leads to the file. */

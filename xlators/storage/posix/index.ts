@@ -32,6 +32,9 @@ import { xdataFor } from './xdata.ts'
 
 export { options } from './options.ts'
 
+/** The kernel's mark in f_flags that the others are valid; statvfs(3) hides it. */
+const ST_VALID = 0x20
+
 const refused = (): { errno: typeof E.OPNOTSUPP } => ({ errno: E.OPNOTSUPP })
 const absent = (): { errno: typeof E.NOSYS } => ({ errno: E.NOSYS })
 
@@ -117,7 +120,7 @@ export class Posix extends Xlator<typeof options> {
       ffree: share(fs.ffree),
       favail: share(fs.ffree),
       fsid: fs.fsid,
-      flag: fs.flags,
+      flag: fs.flags & ~ST_VALID,
       namemax: fs.namemax,
     }
     return { errno: 0, statfs }

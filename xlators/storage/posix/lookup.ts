@@ -4,12 +4,13 @@ import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
 import type { DirEntry, FopError, Rep, Req } from '../../../src/core/fop.ts'
 import { type Gfid, gfidToBytes, NULL_GFID, ROOT_GFID } from '../../../src/core/gfid.ts'
-import { IATT_GFID, Iatt, S_IFDIR, S_IFMT } from '../../../src/core/iatt.ts'
+import { IATT_GFID, IATT_INO, Iatt, S_IFDIR, S_IFMT } from '../../../src/core/iatt.ts'
 import { type RawEntry, readEntries, seekDir } from '../../../src/sys/data.ts'
 import { close } from '../../../src/sys/entry.ts'
+import { AT_FDCWD } from '../../../src/sys/libc.ts'
 import { type Stat, statAt } from '../../../src/sys/stat.ts'
 import { setXattr, type Target, XATTR_CREATE } from '../../../src/sys/xattr.ts'
-import { GFID_KEY, gfidOf, iattOf, statTarget, toIatt } from './attributes.ts'
+import { GFID_KEY, gfidOf, statTarget, toIatt } from './attributes.ts'
 import { type Brick, OpenFile } from './brick.ts'
 import { type Entry, entryOf, fail, parentIatt } from './place.ts'
 import { answerXdata, orNothing } from './xdata.ts'
@@ -94,8 +95,14 @@ function lookupGfid(brick: Brick, gfid: Gfid, xdata: Dict | undefined): Rep<'loo
 
 function lookupUnlinked(brick: Brick, gfid: Gfid, xdata: Dict | undefined): Rep<'lookup'> {
   if (xdata?.getNumber('unlinked-lookup') !== 1) return { errno: E.NOENT }
-  const iatt = iattOf(brick.unlinkedPath(gfid), NULL_GFID)
-  if (typeof iatt === 'number') return fail(iatt)
+  const path = brick.unlinkedPath(gfid)
+  const stat = statAt(AT_FDCWD, path)
+  if (typeof stat === 'number') return fail(stat)
+  const iatt = toIatt(stat, NULL_GFID, path)
+  // Without a gfid the number is the file system's, and neither counts as valid.
+  iatt.flags &= ~(IATT_GFID | IATT_INO)
+  iatt.inoHi = stat.inoHi
+  iatt.inoLo = stat.inoLo
   return { errno: 0, stat: iatt, postparent: new Iatt() }
 }
 
@@ -193,8 +200,8 @@ function describe(
   const target: Target = entry.name === '.' ? fd : `/proc/self/fd/${fd}/${entry.name}`
   const stat = statAt(fd, entry.name)
   if (typeof stat === 'number') return
-  if (entry.name === '..') {
-    // The parent's identity is not told: of the root it would lie outside the brick.
+  if (entry.name === '..' && file.gfid === ROOT_GFID) {
+    // The root's parent lies outside the brick.
     entry.stat = toIatt(stat, NULL_GFID, undefined)
     entry.stat.flags &= ~IATT_GFID
     entry.stat.inoHi = 0xffffffff

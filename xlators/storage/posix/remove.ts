@@ -180,10 +180,10 @@ export function rename(brick: Brick, frame: Frame, req: Req<'rename'>): Rep<'ren
     if (rc < 0) return fail(rc === EEXIST ? ENOTEMPTY : rc)
     const moved = renamed(brick, from, to, stat, gfid)
     if (moved < 0) return fail(moved)
-    stampSelf(to.target, frame.creds)
-    stampParent(from.parentFd, frame.creds)
-    if (to.pargfid !== from.pargfid) stampParent(to.parentFd, frame.creds)
   }
+  stampSelf(to.target, frame.creds)
+  stampParent(from.parentFd, frame.creds)
+  if (to.pargfid !== from.pargfid) stampParent(to.parentFd, frame.creds)
   const iatt = iattOf(to.target, gfid)
   const postoldparent = parentIatt(from)
   const postnewparent = parentIatt(to)

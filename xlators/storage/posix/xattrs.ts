@@ -4,7 +4,7 @@ import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
 import type { FopError, Ok, Rep } from '../../../src/core/fop.ts'
 import type { Creds, Frame } from '../../../src/core/frame.ts'
-import { type Gfid, gfidText, NULL_GFID, parseGfid } from '../../../src/core/gfid.ts'
+import { type Gfid, NULL_GFID, parseGfid } from '../../../src/core/gfid.ts'
 import * as iatt from '../../../src/core/iatt.ts'
 import { readEntries } from '../../../src/sys/data.ts'
 import * as entry from '../../../src/sys/entry.ts'
@@ -105,6 +105,7 @@ function withStats(
   if (typeof poststat === 'number') return fail(poststat)
   const xdata = new Dict()
   xdata.setIatt('virt-gf-prestat', prestat).setIatt('virt-gf-poststat', poststat)
+  xdata.setIatt('dht-get-iatt-in-xattr', poststat)
   return { errno: 0, xdata }
 }
 
@@ -209,8 +210,6 @@ function virtualXattr(
   switch (name) {
     case GFID_KEY:
       return { errno: 0, dict }
-    case 'glusterfs.gfid.string':
-      return text(gfidText(gfid))
     case PATHINFO_KEY:
     case 'glusterfs.pathinfo':
       return text(pathinfo(brick, target, gfid))
@@ -221,7 +220,8 @@ function virtualXattr(
     case 'glusterfs.gfidtopath':
     case 'glusterfs.ancestry.path': {
       const paths = pathsOf(brick, target)
-      return paths.length === 0 ? { errno: E.NODATA } : text(paths.join(':'))
+      if (paths.length === 0) return { errno: E.NODATA }
+      return { errno: 0, dict: dict.setBytes(name, Buffer.from(paths.join(':'), 'latin1')) }
     }
     case 'glusterfs.open-fd-count':
       return { errno: 0, dict: dict.setUint(name, brick.openCount(gfid)) }

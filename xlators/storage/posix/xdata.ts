@@ -8,7 +8,6 @@ import { close, O_NOATIME, O_NOFOLLOW, openAt } from '../../../src/sys/entry.ts'
 import { AT_FDCWD } from '../../../src/sys/libc.ts'
 import { getXattr, listXattr, type Target } from '../../../src/sys/xattr.ts'
 import type { Brick } from './brick.ts'
-import { GFID2PATH_PREFIX } from './gfid2path.ts'
 
 /** Largest file whose content rides on a lookup. */
 const CONTENT_BYTES_MAX = 1024 * 1024
@@ -62,8 +61,6 @@ export function answerXdata(
       case 'get-link-count':
         reply.setUint(key, stat.nlink)
         break
-      case 'trusted.gfid':
-        break
       default:
         if (isXattrKey(key)) addMatches(target, key, present(), reply)
     }
@@ -72,12 +69,12 @@ export function answerXdata(
 
 function addMatches(target: Target, key: string, names: ReadonlySet<string>, reply: Dict): void {
   if (!/[*?[]/.test(key)) {
-    if (names.has(key) && !key.startsWith(GFID2PATH_PREFIX)) addXattr(target, key, reply)
+    if (names.has(key)) addXattr(target, key, reply)
     return
   }
   const pattern = globToRegExp(key)
   for (const name of names) {
-    if (pattern.test(name) && !isHiddenXattr(name)) addXattr(target, name, reply)
+    if (pattern.test(name)) addXattr(target, name, reply)
   }
 }
 
