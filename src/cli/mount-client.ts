@@ -31,8 +31,8 @@ import { showAs } from './process-name.ts'
 import { VolumeGraph } from './volume-graph.ts'
 import { Watchdog } from './watchdog.ts'
 
-/** How long a graceful end may take before the process ends regardless, ms. */
-const STOP_WAIT_MAX_MS = 5000
+/** How long the last users of the mount may take to leave before the process ends regardless, ms. */
+const UNMOUNT_WAIT_MAX_MS = 5000
 /** How long the bricks may take to answer for the root, ms; beyond connect and ping timeouts. */
 const FIRST_LOOKUP_WAIT_MAX_MS = 90_000
 /** How long the last lines of the log may take, ms. */
@@ -116,6 +116,18 @@ function setOomScore(setup: ClientSetup): void {
   }
 }
 
+/** Waits for `promise`, but no longer than that. */
+function withinMs(ms: number, promise: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = clock.after(ms, resolve)
+    const done = (): void => {
+      timer.clear()
+      resolve()
+    }
+    promise.then(done, done)
+  })
+}
+
 class MountClient {
   readonly #setup: ClientSetup
   readonly #logFile: LogFile
@@ -189,6 +201,7 @@ class MountClient {
       },
     })
     fillDefaultFops(bridge as unknown as Xlator)
+    bridge.onRetired = (graph) => this.#volume.retire(graph)
     bridge.onAuthFailed = (reason) => {
       const why = `the bricks refuse this client: ${reason}`
       log().fatal(why)
@@ -230,11 +243,12 @@ class MountClient {
   async stop(status: number, message?: string): Promise<void> {
     if (this.#stopping) return
     this.#stopping = true
-    clock.after(STOP_WAIT_MAX_MS, () => this.#exit(status, message))
-    if (this.#bridge !== undefined) {
-      await this.#bridge.unmount()
-      await this.#bridge.closed
+    const bridge = this.#bridge
+    if (bridge !== undefined) {
+      await withinMs(UNMOUNT_WAIT_MAX_MS, bridge.unmount())
+      await withinMs(UNMOUNT_WAIT_MAX_MS, bridge.closed)
     }
+    // Bounded itself; what translators hold back of written data goes to the bricks here.
     await this.#volume.close()
     flushRepeats()
     await this.#logFile.drain(LOG_WAIT_MAX_MS)
@@ -275,7 +289,7 @@ class MountClient {
       const path = await writeStatedump({
         pool: this.#pool,
         root: this.#bridge,
-        graph: this.#volume.graph,
+        graph: this.#bridge?.active ?? this.#volume.graph,
       })
       log().info(`state dump written to ${path}`)
     } catch (error) {

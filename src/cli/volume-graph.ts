@@ -62,6 +62,8 @@ export class VolumeGraph {
   /** Where graphs belong, set by `load`. */
   #context: { process: ProcessContext; pool: CallPool; inodes: InodeTable } | undefined
   #onNewGraph: ((graph: Graph) => void) | undefined
+  /** Old graphs that still settle what they hold back. */
+  readonly #retiring = new Set<Promise<void>>()
   /** Volfiles are applied one after the other. */
   #applying: Promise<void> = Promise.resolve()
 
@@ -127,10 +129,22 @@ export class VolumeGraph {
     this.#connection?.refetch()
   }
 
+  /** Stops a graph another one has taken over from. */
+  retire(graph: Graph): void {
+    const stopped = graph.stop().then(
+      () => log().info(`graph ${graph.id} is stopped`),
+      (error: unknown) => log().error({ err: error }, `graph ${graph.id} does not stop: a bug`),
+    )
+    this.#retiring.add(stopped)
+    void stopped.then(() => this.#retiring.delete(stopped))
+  }
+
+  /** Lets go of servers and bricks, when everything written has reached these. */
   async close(): Promise<void> {
     this.#connection?.close()
-    await this.#graph?.stop()
+    const graph = this.#graph
     this.#graph = undefined
+    await Promise.all([...this.#retiring, graph?.stop()])
   }
 
   async #fetch(): Promise<{ text: string; source: string }> {

@@ -2,13 +2,16 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import {
+  closeSync,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   renameSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
@@ -309,9 +312,15 @@ describe('glusterfs', { skip }, () => {
       assert.equal(readFileSync(join(mount.dir, 'file'), 'utf8'), 'text')
     })
 
-    test('a volume that changes its shape leaves the mount as it was', async () => {
+    test('a volume that changes its shape gets a new graph; open files stay usable', async () => {
+      const fd = openSync(join(mount.dir, 'open'), 'w+')
+      writeSync(fd, 'before ')
       await volume.set('performance.read-ahead', 'on')
-      await eventually('said', () => /has changed its shape/.test(logText(mount)))
+      await eventually('the old graph ends', () => /graph 0 is stopped/.test(logText(mount)))
+      assert.match(logText(mount), /graph 1 takes over/)
+      writeSync(fd, 'after')
+      closeSync(fd)
+      assert.equal(readFileSync(join(mount.dir, 'open'), 'utf8'), 'before after')
       assert.equal(readFileSync(join(mount.dir, 'file'), 'utf8'), 'text')
     })
 
