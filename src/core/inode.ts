@@ -29,8 +29,9 @@ export class Inode {
   /** Id of the graph whose translators have seen a lookup of it; -1 = none ("needs lookup"). */
   lookedUpGraph = -1
   /**
-   * When an application opened it last, monotonic ms. What was learned of its content and attributes
-   * before must be asked again: whoever opens sees what others had closed (close-to-open).
+   * When an application opened it last, monotonic ms. What was learned of its content and
+   * attributes before must be asked again: whoever opens sees what others had closed
+   * (close-to-open).
    */
   openedAt = 0
   /** Named by the kernel since the last search for idle inodes. */

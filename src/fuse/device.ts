@@ -122,8 +122,8 @@ export class FuseDevice {
   }
 
   /**
-   * The part of the current message at `at`, to keep. Only while the message is being handled; large
-   * parts are given away without a copy and the next message is read elsewhere.
+   * The part of the current message at `at`, to keep. Only while the message is being handled;
+   * large parts are given away without a copy and the next message is read elsewhere.
    */
   take(at: number, size: number): Buffer {
     if (size <= COPY_BYTES_MAX) return Buffer.from(this.#window.subarray(at, at + size))

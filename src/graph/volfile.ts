@@ -42,7 +42,9 @@ interface Token {
 const KEYWORDS = new Set(['volume', 'type', 'option', 'subvolumes', 'subvolume', 'end-volume'])
 
 export interface ParseOptions {
-  /** Run `commands` between backticks, as for a file of the administrator; never for the network. */
+  /**
+   * Run `commands` between backticks, as for a file of the administrator; never for the network.
+   */
   allowCommands?: boolean
 }
 

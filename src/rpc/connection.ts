@@ -145,7 +145,8 @@ export class Connection {
 
   /**
    * Sends a call. `payload` follows the body raw. False when it was not sent: the connection is not
-   * open, too many calls are under way, or the wire cannot carry a value; `pending.fail` was called.
+   * open, too many calls are under way, or the wire cannot carry a value; `pending.fail` was
+   * called.
    */
   submit<Q, P>(
     pending: Pending<Q, P>,

@@ -34,9 +34,9 @@ export interface RecordOwner {
    */
   readonly expectedHead: number
   /**
-   * Length of the part of a record before its raw payload, given its first bytes (`head`, maybe all)
-   * and total `length`. `length` itself when there is no payload, -1 when `head` is too short to
-   * tell; never -1 for a head of HEAD_PEEK_BYTES.
+   * Length of the part of a record before its raw payload, given its first bytes (`head`, maybe
+   * all) and total `length`. `length` itself when there is no payload, -1 when `head` is too short
+   * to tell; never -1 for a head of HEAD_PEEK_BYTES.
    */
   headLength(head: Buffer, length: number): number
   /**

@@ -1,8 +1,10 @@
 /**
  * ONC RPC messages (RFC 5531) and their record marks: what stands before every body.
  *
- *     mark u32: last-fragment bit, length | xid | CALL | 2 | prog | vers | proc | cred | verf | body
- *     mark u32                            | xid | REPLY | ACCEPTED | verf | accept_stat | body
+ *     mark | xid | CALL | 2 | prog | vers | proc | cred | verf | body
+ *     mark | xid | REPLY | ACCEPTED | verf | accept_stat | body
+ *
+ * The mark is a u32: the last-fragment bit and the length.
  */
 import type { Errno } from '../core/errno.ts'
 import type { Creds } from '../core/frame.ts'

@@ -94,7 +94,7 @@ const commands: Record<string, (argument: string) => string | Promise<string>> =
     brick().store = old.store
     const retired = new Promise<void>((resolve) => {
       bridge.onRetired = (gone) => {
-        gone.stop()
+        void gone.stop()
         resolve()
       }
     })

@@ -3,7 +3,6 @@
  * fops from a SimStore with the semantics of a stock 10.3 brick that cluster translators rely on:
  * gfid-req, pre-operation checks, linkto rules, xattr requests in lookup and readdirp, xattrop,
  * locks. Replies come asynchronously.
- *
  * Scripting: `up` (ENOTCONN when false), `fail` (an errno per fop), `gate` (awaited before a fop is
  * carried out), `trace` (one line per fop).
  */

@@ -32,7 +32,7 @@ describe('what a brick asks of its clients', { skip }, () => {
     await sleep(1500)
     assert.deepEqual(brick.events, [])
     await brick.fails(E.NOTCONN, 'stat', { loc: Loc.ofInode(brick.root) })
-    brick.graph.stop()
+    await brick.graph.stop()
     await run(['gluster', '--mode=script', 'volume', 'reset', 'door', 'auth.reject'])
   })
 
@@ -47,7 +47,7 @@ describe('what a brick asks of its clients', { skip }, () => {
       ports.some((port) => port > 511 && port < 1024),
       stdout,
     )
-    brick.graph.stop()
+    await brick.graph.stop()
     await volume.set('server.allow-insecure', 'on')
   })
 
@@ -67,7 +67,7 @@ describe('what a brick asks of its clients', { skip }, () => {
     const options = { 'client-bind-insecure': 'off' }
     const brick = await Brick.connect('door', { options, graphId: 3 })
     await rootLookup(brick)
-    brick.graph.stop()
+    await brick.graph.stop()
     for (const server of servers) server.close()
   })
 
@@ -83,15 +83,15 @@ describe('what a brick asks of its clients', { skip }, () => {
     assert.ok(existsSync(`${volume.bricks[0]}/sub/inside`))
     const loc = Loc.ofName(dir, 'inside', whole.graph.inodes.newInode())
     assert.equal((await whole.ok('lookup', { loc })).stat.nlink, 1)
-    part.graph.stop()
-    whole.graph.stop()
+    await part.graph.stop()
+    await whole.graph.stop()
 
     const missing = await Brick.connect('door', {
       graphId: 6,
       subdirMount: '/none',
       until: 'auth-failed',
     })
-    missing.graph.stop()
+    await missing.graph.stop()
   })
 
   test('TLS: many calls at once', async () => {
@@ -125,7 +125,7 @@ describe('what a brick asks of its clients', { skip }, () => {
       }),
     )
     fd.release()
-    brick.graph.stop()
+    await brick.graph.stop()
     await secure.killBricks()
   })
 })

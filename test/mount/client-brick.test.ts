@@ -46,7 +46,7 @@ describe('protocol/client on a real brick', { skip }, () => {
     brick = await Brick.connect('one')
   })
   after(async () => {
-    brick?.graph.stop()
+    await brick?.graph.stop()
     await volume?.killBricks()
   })
 
@@ -272,7 +272,7 @@ describe('protocol/client on a real brick', { skip }, () => {
     const upcall = await brick.upcall('cache-invalidation')
     assert.equal(upcall.gfid, fd.inode.gfid)
     assert.equal(upcall.flags, 0x18)
-    other.graph.stop()
+    await other.graph.stop()
     fd.release()
   })
 
@@ -346,7 +346,7 @@ describe('protocol/client on a real brick', { skip }, () => {
     await hanging.event('child-up', 5000)
     await hanging.ok('fstat', { fd })
     fd.release()
-    hanging.graph.stop()
+    await hanging.graph.stop()
     // The brick was silent towards everybody, but not long enough for a timeout of 42 s.
     assert.ok(brick.events.every(({ type }) => type === 'upcall'))
   })
@@ -406,7 +406,7 @@ describe('protocol/client on a real brick', { skip }, () => {
   test('stop: disconnected, and nothing is tried again', async () => {
     const other = await Brick.connect('one', { graphId: 2 })
     other.events.length = 0
-    other.graph.stop()
+    await other.graph.stop()
     assert.deepEqual(other.events, [{ type: 'child-down' }])
     await other.fails(E.NOTCONN, 'statfs', { loc: Loc.ofInode(other.root) })
     await sleep(500)

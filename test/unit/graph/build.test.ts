@@ -168,7 +168,7 @@ describe('buildGraph', () => {
     events = []
     graph.start()
     assert.deepEqual(events, ['parent-up top', 'parent-up both', 'parent-up a', 'parent-up b'])
-    graph.stop()
+    await graph.stop()
     assert.deepEqual(events.slice(-4), ['fini a', 'fini b', 'fini both', 'fini top'])
     const next = takeSlot(graph.top)
     assert.ok(graph.xlators.some((xl) => xl.slot === next))

@@ -140,7 +140,9 @@ export function timeText({ sec, nsec }: { sec: number; nsec: number }): string {
   return `${dateText(days)} ${time}.${micros} +0000`
 }
 
-/** Days since 1970-01-01 as `YYYY-MM-DD` (proleptic Gregorian, Howard Hinnant's civil_from_days). */
+/**
+ * Days since 1970-01-01 as `YYYY-MM-DD` (proleptic Gregorian, Howard Hinnant's civil_from_days).
+ */
 function dateText(days: number): string {
   const shifted = days + 719468
   const era = Math.floor(shifted / 146097)

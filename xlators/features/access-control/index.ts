@@ -153,7 +153,9 @@ export class AccessControl extends Xlator<typeof options> {
 
   // --- entries -----------------------------------------------------------------------------------
 
-  /** Write permission in the directory; the mode loses the umask's bits, below a default ACL not. */
+  /**
+   * Write permission in the directory; the mode loses the umask's bits, below a default ACL not.
+   */
   #create<K extends 'mknod' | 'mkdir' | 'create'>(
     frame: Frame,
     loc: Loc,
@@ -269,7 +271,9 @@ function setattrForbidden(
   return !touches || isOwner || permits(creds, stat, acl, WRITE) ? 0 : E.ACCES
 }
 
-/** ACLs are the owner's; user.* needs write permission; other namespaces are the kernel's to guard. */
+/**
+ * ACLs are the owner's; user.* needs write permission; other namespaces are the kernel's to guard.
+ */
 function xattrForbidden(
   frame: Frame,
   keys: readonly string[],

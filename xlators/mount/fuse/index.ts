@@ -7,7 +7,8 @@
  * AUTO_INVAL_DATA by default, no KEEP_CACHE at open (what another client wrote is seen by whoever
  * opens afterwards), STATX, ZERO_RANGE, upcalls answered by kernel invalidations.
  *
- * Not kept: fusermount (EPERM is reported), the `fuse` type without subtype (kernels before 2.6.21).
+ * Not kept: fusermount (EPERM is reported), the `fuse` type without subtype (kernels before
+ * 2.6.21).
  */
 import type { ChildProcess } from 'node:child_process'
 import * as path from 'node:path'
@@ -262,6 +263,8 @@ export class FuseBridge extends Xlator<typeof options> {
           invalidateOnUpcall(this, event.upcall)
         }
         return
+      default:
+        return
     }
   }
 
@@ -502,7 +505,9 @@ export class FuseBridge extends Xlator<typeof options> {
     this.seen.need(inode, newSeen).mode = mode
   }
 
-  /** A write by somebody unprivileged must end the file's set-uid or set-gid, as far as is known. */
+  /**
+   * A write by somebody unprivileged must end the file's set-uid or set-gid, as far as is known.
+   */
   mayBePrivileged(inode: Inode): boolean {
     return isPrivileged(this.seen.get(inode)?.mode ?? 0)
   }

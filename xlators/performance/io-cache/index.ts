@@ -1,7 +1,8 @@
 /**
- * performance/io-cache: keeps pages of 128 KiB of files that were read, shared by all fds of a file,
- * bounded in all by cache-size; pages of low-weight names go first. After cache-timeout, and after
- * an open, a file's pages are used only if an fstat finds it unchanged. Written data is not cached.
+ * performance/io-cache: keeps pages of 128 KiB of files that were read, shared by all fds of a
+ * file, bounded in all by cache-size; pages of low-weight names go first. After cache-timeout, and
+ * after an open, a file's pages are used only if an fstat finds it unchanged. Written data is not
+ * cached.
  *
  * Adjacent missing pages are fetched in one READ (stock: a READ each).
  */

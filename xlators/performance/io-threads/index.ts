@@ -1,8 +1,8 @@
 /**
  * performance/io-threads: in stock a pool of threads that take fops from four queues. Here nothing
- * blocks, so there are no threads; what remains is the order: a bounded number of fops of each class
- * is on its way, further ones wait in the queue of their class, and queues are served by priority,
- * within a class in turn by caller, so that one busy process does not hold up the others.
+ * blocks, so there are no threads; what remains is the order: a bounded number of fops of each
+ * class is on its way, further ones wait in the queue of their class, and queues are served by
+ * priority, within a class in turn by caller, so that one busy process does not hold up the others.
  *
  * Each "thread" of an option stands for several outstanding fops, as a thread of stock's hands its
  * fop on and takes the next. Fops that may wait for others (locks, leases) are never counted.

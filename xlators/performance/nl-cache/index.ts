@@ -1,11 +1,11 @@
 /**
  * performance/nl-cache: remembers names that are not there, and answers their lookups with ENOENT.
- * With nl-cache-positive-entry it also remembers the names that are in directories this client made,
- * so that any other name is known to be absent.
+ * With nl-cache-positive-entry it also remembers the names that are in directories this client
+ * made, so that any other name is known to be absent.
  *
- * Needs upcalls (features.cache-invalidation): without them a name another client makes stays unseen
- * for nl-cache-timeout. A lookup's ENOENT is remembered only if nothing changed the directory since
- * the lookup began.
+ * Needs upcalls (features.cache-invalidation): without them a name another client makes stays
+ * unseen for nl-cache-timeout. A lookup's ENOENT is remembered only if nothing changed the
+ * directory since the lookup began.
  */
 import { clock } from '../../../src/core/clock.ts'
 import { InodeContext } from '../../../src/core/context.ts'
@@ -207,6 +207,8 @@ export class NlCache extends Xlator<typeof options> {
         }
         break
       }
+      default:
+        break
     }
     super.notify(event, from)
   }

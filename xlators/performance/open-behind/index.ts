@@ -1,9 +1,10 @@
 /**
- * performance/open-behind: answers the first open of a file at once, and opens it on the bricks when
- * a fop needs it there. A file read from caches and closed again costs no open, flush or release.
+ * performance/open-behind: answers the first open of a file at once, and opens it on the bricks
+ * when a fop needs it there. A file read from caches and closed again costs no open, flush or
+ * release.
  *
- * An open that fails is reported by the fops that needed it; after ENOTCONN the next one tries again
- * (stock keeps the error).
+ * An open that fails is reported by the fops that needed it; after ENOTCONN the next one tries
+ * again (stock keeps the error).
  */
 import { FdContext, InodeContext } from '../../../src/core/context.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'

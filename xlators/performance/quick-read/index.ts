@@ -218,6 +218,8 @@ export class QuickRead extends Xlator<typeof options> {
         this.#drop(inode)
         break
       }
+      default:
+        break
     }
     super.notify(event, from)
   }

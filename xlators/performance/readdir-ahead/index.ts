@@ -4,9 +4,9 @@
  *
  * A buffer is filled while it is below rda-high-wmark, and again when it falls to rda-low-wmark;
  * all buffers together are bounded by rda-cache-limit. A request elsewhere than where the last one
- * ended turns the fd to plain forwarding, except a rewind. Names are those of the time of opendir or
- * later, as POSIX has it; attributes of what was changed through this client after it was read are
- * taken out, so that the kernel asks for them.
+ * ended turns the fd to plain forwarding, except a rewind. Names are those of the time of opendir
+ * or later, as POSIX has it; attributes of what was changed through this client after it was read
+ * are taken out, so that the kernel asks for them.
  */
 
 import { clock } from '../../../src/core/clock.ts'

@@ -1,6 +1,6 @@
 /**
- * Attributes of objects on the brick: stat(2) plus the gfid and `trusted.glusterfs.mdata`, the times
- * that clients decide. mdata is 57 bytes, packed, big-endian:
+ * Attributes of objects on the brick: stat(2) plus the gfid and `trusted.glusterfs.mdata`, the
+ * times that clients decide. mdata is 57 bytes, packed, big-endian:
  *
  *     0 version = 1 | 1 flags u64 = 0 | 9 ctime | 25 mtime | 41 atime; each u64 sec, u64 nsec
  */

@@ -28,7 +28,9 @@ import { openFlags, refusal } from './create.ts'
 import { fail, fileOf, type Opened, objectOf } from './place.ts'
 import { xdataFor } from './xdata.ts'
 
-/** Writes up to this size go into the page cache on the event loop: cheaper than a thread switch. */
+/**
+ * Writes up to this size go into the page cache on the event loop: cheaper than a thread switch.
+ */
 const WRITE_AT_ONCE_BYTES = 64 * 1024
 /** Truncations that free up to this much are done on the event loop. */
 const TRUNCATE_AT_ONCE_BYTES = 4 * 1024 * 1024

@@ -24,7 +24,9 @@ function setSymbol(bytes: Uint8Array, at: number, index: number, symbol: number)
   }
 }
 
-/** Writes Σ row[j]·chunk(j) to the zeroed chunk at `outAt`; `chunkAt` gives [bytes, offset] of j. */
+/**
+ * Writes Σ row[j]·chunk(j) to the zeroed chunk at `outAt`; `chunkAt` gives [bytes, offset] of j.
+ */
 function combine(
   row: readonly number[],
   chunkAt: (index: number) => [Uint8Array, number],

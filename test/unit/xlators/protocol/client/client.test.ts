@@ -78,7 +78,7 @@ beforeEach(async () => {
   peer = await ScriptedPeer.listen((call) => script[call.procedure.name]?.(call))
 })
 afterEach(async () => {
-  graph.stop()
+  await graph.stop()
   await peer.close()
 })
 
