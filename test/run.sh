@@ -38,7 +38,7 @@ fi
 [ -e /dev/fuse ] || say 'skipped: test/mount: /dev/fuse is missing'
 
 wanted=("$@")
-[ "${#wanted[@]}" -gt 0 ] || wanted=(tidy unit wire graph sim mount)
+[ "${#wanted[@]}" -gt 0 ] || wanted=(tidy unit wire graph fuzz mount)
 files=()
 for at in "${wanted[@]}"; do
   while IFS= read -r file; do files+=("$file"); done < <(
