@@ -31,7 +31,7 @@ import { showAs } from './process-name.ts'
 import { VolumeGraph } from './volume-graph.ts'
 import { Watchdog } from './watchdog.ts'
 
-/** How long the last users of the mount may take to leave before the process ends regardless, ms. */
+/** How long the last users of the mount may take to leave, ms; then the process ends anyway. */
 const UNMOUNT_WAIT_MAX_MS = 5000
 /** How long the bricks may take to answer for the root, ms; beyond connect and ping timeouts. */
 const FIRST_LOOKUP_WAIT_MAX_MS = 90_000

@@ -1,6 +1,7 @@
 /** `npm run bench [-- frames xdr ec fuse]`: what the inner parts cost on this machine. */
 import { benchErasureCode } from './ec.ts'
 import { benchFrames } from './frames.ts'
+import { benchFuse } from './fuse.ts'
 import { benchXdr, type Result } from './xdr.ts'
 
 type Bench = () => Result[] | Promise<Result[]>
@@ -11,6 +12,11 @@ const benches: Record<string, Bench> = {
   ec: () => {
     // It prints a table of its own.
     benchErasureCode((line) => console.log(line))
+    return []
+  },
+  fuse: async () => {
+    // So does this one.
+    await benchFuse()
     return []
   },
 }

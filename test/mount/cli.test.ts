@@ -357,6 +357,21 @@ describe('glusterfs', { skip }, () => {
       assert.match(logText(mount), /was unmounted, shutting down/)
     })
 
+    test('SIGTERM while a file is open: what was written is on the brick', async () => {
+      const mount = await volume.mount('ours')
+      const fd = openSync(join(mount.dir, 'unclosed'), 'w')
+      const data = Buffer.alloc(300_000, 'data ')
+      for (let i = 0; i < 10; i++) writeSync(fd, data)
+      process.kill(mount.pid, 'SIGTERM')
+      await eventually('unmounted', async () => !(await mounted(mount.dir)))
+      for (let i = 0; i < 60 && mount.alive(); i++) await sleep(250)
+      assert.equal(mount.alive(), false, 'an open file keeps the process for a bounded time only')
+      const found = readFileSync(join(volume.bricks[0]!, 'unclosed'))
+      assert.equal(found.length, 10 * data.length)
+      assert.ok(found.subarray(-data.length).equals(data))
+      assert.throws(() => closeSync(fd), /ENOTCONN|ECONNABORTED/)
+    })
+
     test('kill -9 while a file is open: the file fails, the name is free', async () => {
       const mount = await volume.mount('ours')
       const child = spawn('sleep', ['30'], { cwd: mount.dir })
