@@ -26,6 +26,7 @@ class ModelFile {
 interface Opened {
   fd: Fd
   file: ModelFile
+  writable: boolean
 }
 
 export class ModelRun {
@@ -91,18 +92,20 @@ export class ModelRun {
     const known = this.#names.get(name)
     const file = known ?? new ModelFile()
     const truncate = known !== undefined && this.#random() < 0.2 ? 0o1000 : 0
+    const writable = known === undefined || truncate !== 0 || this.#random() < 0.6
     const fd = await this.#done(
       known === undefined
         ? this.#mount.create(name, 0o102 | sync)
-        : this.#mount.open(name, 2 | sync | truncate),
+        : this.#mount.open(name, writable ? 2 | sync | truncate : 0),
     )
     assert.ok(typeof fd !== 'number', `open of ${name}: errno ${fd}`)
     if (truncate !== 0) file.data = Buffer.alloc(0)
     this.#names.set(name, file)
-    this.#open.push({ fd, file })
+    this.#open.push({ fd, file, writable })
   }
 
-  async #write({ fd, file }: Opened): Promise<void> {
+  async #write({ fd, file, writable }: Opened): Promise<void> {
+    if (!writable) return
     const sequential = this.#random() < 0.6
     const count = sequential ? 1 + this.#pick(6) : 1
     let offset = this.#random() < 0.5 ? file.data.length : this.#pick(file.data.length + 20000)
@@ -134,7 +137,8 @@ export class ModelRun {
     }
   }
 
-  async #truncate({ fd, file }: Opened): Promise<void> {
+  async #truncate({ fd, file, writable }: Opened): Promise<void> {
+    if (!writable) return
     const size = this.#pick(file.data.length + 5000)
     const rep = await this.#done(this.#mount.bench.run('ftruncate', { fd, offset: size }))
     assert.equal(rep.errno, 0)

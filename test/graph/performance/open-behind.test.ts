@@ -89,14 +89,16 @@ test('a failed open is what later fops return; ENOTCONN is tried again', async (
   assert.deepEqual(s.names(), ['open', 'open'])
 })
 
-test('O_TRUNC and further opens are sent, after the first', async () => {
+test('O_TRUNC, writing and further opens are sent, after the first', async () => {
   const s = await setup()
   await s.open()
   await s.open()
   assert.deepEqual(s.names(), ['open', 'open'])
-  const other = await setup()
-  await other.open(0o1000)
-  assert.deepEqual(other.names(), ['open'])
+  for (const flags of [0o1000, 1, 2, 0o2001]) {
+    const other = await setup()
+    await other.open(flags)
+    assert.deepEqual(other.names(), ['open'])
+  }
 })
 
 test('unlink, setattr, setxattr and being replaced open first; an ACL does not', async () => {

@@ -3,8 +3,9 @@
  * when a fop needs it there. A file read from caches and closed again costs no open, flush or
  * release.
  *
- * An open that fails is reported by the fops that needed it; after ENOTCONN the next one tries
- * again (stock keeps the error).
+ * Opens for writing are sent at once, unlike stock's: a write will need them, and the file lives on
+ * when another client unlinks it. An open that fails is reported by the fops that needed it; after
+ * ENOTCONN the next one tries again (stock keeps the error).
  */
 import { FdContext, InodeContext } from '../../../src/core/context.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
@@ -12,7 +13,7 @@ import type { Fd } from '../../../src/core/fd.ts'
 import type { Fop, FopName, MaybePromise, Rep, Req } from '../../../src/core/fop.ts'
 import type { Creds, Frame } from '../../../src/core/frame.ts'
 import type { Inode } from '../../../src/core/inode.ts'
-import { O_TRUNC } from '../../../src/core/open-flags.ts'
+import { O_ACCMODE, O_TRUNC } from '../../../src/core/open-flags.ts'
 import { defineOptions } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
@@ -76,8 +77,10 @@ export class OpenBehind extends Xlator<typeof options> {
   open: Fop<'open'> = (frame, req) => {
     const { fd, flags } = req
     const opens = this.#opens.need(fd.inode, () => ({ count: 0, delayed: undefined }))
-    const now = (flags & O_TRUNC) !== 0 || opens.count > 0 || this.options['pass-through']
-    if (now) return this.#openNow(frame, req, opens)
+    const writes = (flags & O_ACCMODE) !== 0 || (flags & O_TRUNC) !== 0
+    if (writes || opens.count > 0 || this.options['pass-through']) {
+      return this.#openNow(frame, req, opens)
+    }
     opens.count++
     opens.delayed = fd
     const file = new OpenFile(req, frame.creds)
