@@ -200,6 +200,11 @@ function mayKeepCache(bridge: FuseBridge, inode: Inode, now: Rep<'stat'> | undef
     return allowed && (bridge.initFlags & abi.FUSE_AUTO_INVAL_DATA) !== 0
   }
   if (inode.nodeid !== 0) bridge.device.notifyNow(abi.invalInode(inode.nodeid, false))
+  // The kernel holds nothing older than this once it has the answer.
+  if (now?.errno === 0) {
+    bridge.observe(inode, now.stat)
+    bridge.invalidator.settled(inode)
+  }
   return false
 }
 

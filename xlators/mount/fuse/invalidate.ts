@@ -42,6 +42,12 @@ export class Invalidator {
     this.#add(`${data ? 'd' : 'a'}${inode.nodeid}`, invalInode(inode.nodeid, data))
   }
 
+  /** The kernel has dropped attributes and pages for another reason: nothing is left to tell. */
+  settled(inode: Inode): void {
+    this.#waiting.delete(`a${inode.nodeid}`)
+    this.#waiting.delete(`d${inode.nodeid}`)
+  }
+
   entry(parent: Inode, name: string): void {
     if (parent.nodeid === 0) return
     this.#add(`e${parent.nodeid}/${name}`, invalEntry(parent.nodeid, name))

@@ -29,6 +29,13 @@ export class Seen {
     )
   }
 
+  /** The same state, or one from before it: bricks never let a file's ctime go back. */
+  covers(stat: Iatt): boolean {
+    const older =
+      stat.ctime < this.#ctime || (stat.ctime === this.#ctime && stat.ctimeNsec < this.#ctimeNsec)
+    return this.#size >= 0 && stat.ctime > 0 && (older || this.matches(stat))
+  }
+
   /** The kernel did not take what it was told. */
   clear(): void {
     this.#size = -1

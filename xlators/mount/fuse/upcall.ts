@@ -10,7 +10,10 @@ import {
   UP_TIMES,
   type Upcall,
 } from '../../../src/core/event.ts'
+import type { Inode } from '../../../src/core/inode.ts'
 import type { FuseBridge } from './index.ts'
+
+type CacheInvalidation = Extract<Upcall, { type: 'cache-invalidation' }>
 
 /** The file's content may be another one. */
 const CONTENT = UP_SIZE | UP_TIMES | UP_FORGET
@@ -18,13 +21,21 @@ const ATTRIBUTES = UP_NLINK | UP_MODE | UP_OWN | UP_PERM
 /** A name of it may be gone. */
 const NAMES = UP_NLINK | UP_RENAME_FLAGS | UP_FORGET
 
+/**
+ * The kernel has been told of this state, or of a later one. Telling it again would do harm: it then ignores
+ * the answer to a GETATTR under way, and a read(2) that waits for it sees the old size.
+ */
+function isOldNews(bridge: FuseBridge, inode: Inode, { flags, stat }: CacheInvalidation): boolean {
+  return (flags & NAMES) === 0 && bridge.seen.get(inode)?.covers(stat) === true
+}
+
 /** Another client changed something: the kernel forgets what it holds of it. */
 export function invalidateOnUpcall(bridge: FuseBridge, upcall: Upcall): void {
   if (upcall.type !== 'cache-invalidation') return
   const { table, invalidator } = bridge
   const { flags } = upcall
   const inode = table.byGfid(upcall.gfid)
-  if (inode !== undefined) {
+  if (inode !== undefined && !isOldNews(bridge, inode, upcall)) {
     // The kernel writes dirty pages back before it drops a page, so no byte of ours is lost.
     if ((flags & CONTENT) !== 0) invalidator.inode(inode, true)
     else if ((flags & ATTRIBUTES) !== 0) invalidator.inode(inode, false)
