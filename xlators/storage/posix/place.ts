@@ -85,13 +85,16 @@ export interface Opened {
   done: () => void
 }
 
-const kept = (): void => {}
-
-/** The descriptor behind a client's fd, or a temporary one for an anonymous fd. */
+/**
+ * The descriptor behind a client's fd, or a temporary one for an anonymous fd. It stays open until
+ * `done`, even if the client's fd is released meanwhile: a number that another file got would take
+ * this fop's data.
+ */
 export function fileOf(brick: Brick, fd: Fd): Opened | FopError {
   const file = brick.files.get(fd)
   if (file !== undefined) {
-    return { errno: 0, fd: file.fd, gfid: file.gfid, flags: file.flags, done: kept }
+    fd.hold()
+    return { errno: 0, fd: file.fd, gfid: file.gfid, flags: file.flags, done: () => fd.drop() }
   }
   const gfid = fd.inode.gfid
   if (gfid === NULL_GFID) return { errno: E.BADF }
