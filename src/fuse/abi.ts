@@ -443,6 +443,25 @@ export const lseekIn = (b: Buffer): { fh: number; offset: number; whence: number
   whence: b.readUInt32LE(56),
 })
 
+export interface CopyIn {
+  readonly fhIn: number
+  readonly offIn: number
+  readonly nodeidOut: number
+  readonly fhOut: number
+  readonly offOut: number
+  readonly length: number
+}
+
+/** struct fuse_copy_file_range_in; its flags are always 0 so far. */
+export const copyIn = (b: Buffer): CopyIn => ({
+  fhIn: u64(b, 40),
+  offIn: u64(b, 48),
+  nodeidOut: u64(b, 56),
+  fhOut: u64(b, 64),
+  offOut: u64(b, 72),
+  length: u64(b, 80),
+})
+
 // Replies ---------------------------------------------------------------------------------------
 
 /** How long the kernel may trust a reply. */

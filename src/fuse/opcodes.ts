@@ -38,6 +38,7 @@ export interface FuseOps {
   fsync: Handler<{ fh: number; datasync: boolean }>
   fallocate: Handler<abi.FallocateIn>
   lseek: Handler<{ fh: number; offset: number; whence: number }>
+  copyFileRange: Handler<abi.CopyIn>
   opendir: Handler<{ flags: number; openFlags: number }>
   readdir: Handler<{ fh: number; cookie: bigint; size: number }>
   readdirplus: Handler<{ fh: number; cookie: bigint; size: number }>
@@ -119,6 +120,7 @@ export const opcodes: Readonly<Record<number, Opcode>> = {
   [OP.FALLOCATE]: op('FALLOCATE', 32, abi.fallocateIn, (ops) => ops.fallocate),
   [OP.READDIRPLUS]: op('READDIRPLUS', 40, abi.readdirIn, (ops) => ops.readdirplus),
   [OP.LSEEK]: op('LSEEK', 24, abi.lseekIn, (ops) => ops.lseek),
+  [OP.COPY_FILE_RANGE]: op('COPY_FILE_RANGE', 56, abi.copyIn, (ops) => ops.copyFileRange),
   [OP.STATX]: op('STATX', 24, abi.getattrIn, (ops) => ops.statx),
 }
 
@@ -131,11 +133,10 @@ export const refusedOpcodes: Readonly<Record<number, { name: string; because: st
       'and fall back (mv -n checks first), as with the stock client',
   },
   [OP.TMPFILE]: { name: 'TMPFILE', because: 'a GlusterFS file has a name; callers see EOPNOTSUPP' },
-  [OP.COPY_FILE_RANGE]: {
-    name: 'COPY_FILE_RANGE',
-    because: 'cluster translators cannot tell whether both files share a brick; the kernel copies',
+  [OP.COPY_FILE_RANGE_64]: {
+    name: 'COPY_FILE_RANGE_64',
+    because: 'the kernel asks again with COPY_FILE_RANGE; bricks count in 32 bits',
   },
-  [OP.COPY_FILE_RANGE_64]: { name: 'COPY_FILE_RANGE_64', because: 'as COPY_FILE_RANGE' },
   [OP.SYNCFS]: { name: 'SYNCFS', because: 'only sent to servers the kernel trusts' },
   [OP.IOCTL]: { name: 'IOCTL', because: 'there are none; callers see ENOTTY' },
   [OP.POLL]: { name: 'POLL', because: 'regular files are always ready, which is the default' },

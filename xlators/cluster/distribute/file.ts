@@ -103,6 +103,21 @@ export async function fileFop<K extends FileFop>(
   return followFile(dht, frame, fop, req, inode, fd, sub, rep)
 }
 
+/**
+ * copy_file_range on one brick. If either file is being moved, the caller shall copy once more
+ * through readv and writev, which know how to follow: XDEV says so, and copying twice is harmless.
+ */
+export async function copyWithin(
+  frame: Frame,
+  sub: Xlator,
+  req: Req<'copy_file_range'>,
+): Promise<Rep<'copy_file_range'>> {
+  const rep = await frame.wind(sub, 'copy_file_range', req)
+  if (rep.errno !== 0) return mayHaveMoved(rep.errno) ? { errno: E.XDEV } : rep
+  const moving = mayBeMigrating(rep.stat) || mayBeMigrating(rep.poststat)
+  return moving ? { errno: E.XDEV } : rep
+}
+
 function mayHaveMoved(errno: Errno): boolean {
   return errno === E.NOENT || errno === E.STALE || errno === E.BADF || errno === E.BADFD
 }

@@ -40,7 +40,7 @@ import { create, link, mknod, symlink } from './create.ts'
 import { accessDirectory, everywhere, setattrDirectory, statDirectory } from './directory.ts'
 import { dumpDistribute } from './dump.ts'
 import { ChildStates } from './events.ts'
-import { cachedSub, fileFop, flush, isDirectory, lk, open } from './file.ts'
+import { cachedSub, copyWithin, fileFop, flush, isDirectory, lk, open } from './file.ts'
 import { type DhtKeys, dhtKeys } from './keys.ts'
 import type { Layout } from './layout.ts'
 import { lockFop } from './lock-fops.ts'
@@ -274,7 +274,8 @@ export class Distribute extends Xlator<typeof options> {
     const to = await cachedSub(this, frame, req.fdOut.inode)
     if (typeof to === 'number') return { errno: to }
     // A brick copies within itself; the caller copies between bricks.
-    return from === to ? frame.tail(from, 'copy_file_range', req) : { errno: E.XDEV }
+    if (from !== to) return { errno: E.XDEV }
+    return copyWithin(frame, from, req)
   }
 
   // -- events -----------------------------------------------------------------------------------

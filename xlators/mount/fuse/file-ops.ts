@@ -27,6 +27,8 @@ import { brickFlags, isPrivileged, stale } from './rules.ts'
 /** fallocate(2) modes as the kernel passes them. */
 const PUNCH_HOLE = 2
 const ZERO_RANGE = 16
+/** One copy_file_range asks a brick for no more, so that it is not busy for long. */
+const COPY_BYTES_MAX = 64 * 2 ** 20
 /** lseek(2) whence. */
 const LSEEK_DATA = 3
 const LSEEK_HOLE = 4
@@ -35,7 +37,15 @@ const NOTHING: Buffer[] = []
 
 type Ops = Pick<
   FuseOps,
-  'open' | 'read' | 'write' | 'flush' | 'release' | 'fsync' | 'fallocate' | 'lseek'
+  | 'open'
+  | 'read'
+  | 'write'
+  | 'flush'
+  | 'release'
+  | 'fsync'
+  | 'fallocate'
+  | 'lseek'
+  | 'copyFileRange'
 >
 
 /** FOPEN_* flags of a file just opened; `xdata` is the open's. */
@@ -187,6 +197,37 @@ export class FileOps implements Ops {
     if (rep.errno !== 0) return void request.error(rep.errno)
     request.offset(rep.offset)
   }
+
+  /** Copies on the brick; where it cannot, EXDEV makes the kernel read and write. */
+  copyFileRange: Ops['copyFileRange'] = async (request, input) => {
+    const from = useFile(this.#bridge, request, input.fhIn)
+    const to = useFile(this.#bridge, request, input.fhOut)
+    if (from === E.BADF || to === E.BADF) return void request.error(E.BADF)
+    const { offIn, offOut } = input
+    if (Math.max(offIn, offOut) + input.length > Number.MAX_SAFE_INTEGER) {
+      return void request.error(E.XDEV)
+    }
+    if (this.#bridge.mayBePrivileged(to.fd.inode)) {
+      const errno = await dropPrivileges(this.#bridge, request, to.fd.inode, to.fd)
+      if (errno !== 0) return void request.error(errno)
+    }
+    const rep = await request.frame.wind(request.top, 'copy_file_range', {
+      fdIn: from.fd,
+      offIn,
+      fdOut: to.fd,
+      offOut,
+      size: Math.min(input.length, COPY_BYTES_MAX),
+      flags: 0,
+    })
+    if (rep.errno !== 0) return void request.error(copyErrno(rep.errno))
+    request.count(rep.size)
+  }
+}
+
+/** Errors that say "not like this" let the kernel copy by itself; others are the caller's. */
+function copyErrno(errno: Errno): Errno {
+  const unable = errno === E.OPNOTSUPP || errno === E.NOSYS || errno === E.INVAL
+  return unable ? E.XDEV : errno
 }
 
 /**

@@ -423,9 +423,13 @@ export class FuseBridge extends Xlator<typeof options> {
 
   /** Marks the file as used by the request until it is finished. */
   hold(request: FuseRequest, file: OpenFile): void {
-    assert(request.cleanup === undefined, 'a request holds one file')
     file.users++
-    request.cleanup = () => this.files.done(file)
+    // COPY_FILE_RANGE holds two.
+    const { cleanup } = request
+    request.cleanup = () => {
+      cleanup?.()
+      this.files.done(file)
+    }
   }
 
   /**
