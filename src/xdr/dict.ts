@@ -218,17 +218,7 @@ export const legacy_dict: xdr.Codec<LegacyDict | undefined> = {
   minSize: 4,
   encode(w, dict, field = 'dict') {
     if (dict === undefined) return w.u32(0)
-    let size = 4
-    for (const [key, value] of dict) size += 9 + key.length + value.length
-    const bytes = Buffer.alloc(size)
-    let at = bytes.writeInt32BE(dict.size)
-    for (const [key, value] of dict) {
-      at = bytes.writeInt32BE(key.length, at)
-      at = bytes.writeInt32BE(value.length, at)
-      at += bytes.latin1Write(key, at) + 1
-      at += value.copy(bytes, at)
-    }
-    w.opaque(bytes, LEGACY_SIZE_MAX, field)
+    w.opaque(encodeLegacy(dict), LEGACY_SIZE_MAX, field)
   },
   decode(r, field = 'dict') {
     const base = r.position + 4
@@ -237,8 +227,23 @@ export const legacy_dict: xdr.Codec<LegacyDict | undefined> = {
   },
 }
 
-/** `base`: where `bytes` began in the record, for errors. */
-function decodeLegacy(bytes: Buffer, base: number, field: string): LegacyDict {
+/** The bytes of a dictionary by themselves, as some xattr values hold one. */
+export function encodeLegacy(dict: LegacyDict): Buffer {
+  let size = 4
+  for (const [key, value] of dict) size += 9 + key.length + value.length
+  const bytes = Buffer.alloc(size)
+  let at = bytes.writeInt32BE(dict.size)
+  for (const [key, value] of dict) {
+    at = bytes.writeInt32BE(key.length, at)
+    at = bytes.writeInt32BE(value.length, at)
+    at += bytes.latin1Write(key, at) + 1
+    at += value.copy(bytes, at)
+  }
+  return bytes
+}
+
+/** Throws XdrError. `base`: where `bytes` began in the record, for errors. */
+export function decodeLegacy(bytes: Buffer, base: number, field: string): LegacyDict {
   const refuse = (at: number, why: string): XdrError => new XdrError(field, base + at, why)
   if (bytes.length < 4) throw refuse(0, `a dictionary of ${bytes.length} bytes`)
   const count = bytes.readInt32BE(0)

@@ -204,7 +204,8 @@ describe('locks', { skip: brickSkip() }, () => {
     const blocked = inodelk(who(b, 'y'), F_SETLKW, flock(F_WRLCK))
     const get = async (name: string, creds = ROOT_CREDS) =>
       (await brick.ok('getxattr', { loc, name }, creds)).dict.getStr(name)
-    assert.match((await get('glusterfs.clrlk.tinode.kblocked')) ?? '', /inode blocked locks=1/)
+    const text = (await get('glusterfs.clrlk.tinode.kblocked')) ?? ''
+    assert.ok(text.endsWith(`:${brick.path}/: inode blocked locks=1 granted locks=0`), text)
     assert.equal(await errno(blocked), E.AGAIN)
     assert.match((await get('glusterfs.clrlk.tinode.kgranted.0,0-0')) ?? '', /granted locks=1/)
     assert.equal(await get('glusterfs.clrlk.tinode.kall'), 'No locks cleared.')
@@ -218,6 +219,25 @@ describe('locks', { skip: brickSkip() }, () => {
     )
     await get('glusterfs.intrlk.tposix.kblocked.0,3-4', who(b, 'q'))
     assert.equal(await errno(waiting), E.INTR)
+  })
+
+  test('locks follow an fd to the next graph of its client', async () => {
+    const [x, y] = [who(a, 'x'), who(b, 'y')]
+    const lk = (creds: Creds, on: Fd) =>
+      errno(brick.run('lk', { fd: on, cmd: F_SETLK, flock: flock(F_WRLCK) }, creds))
+    assert.equal(await lk(x, fd), 0)
+    const { dict } = await brick.ok('fgetxattr', { fd, name: 'trusted.glusterfs.lockinfo' }, x)
+    const next = new TestClient('a, graph 1')
+    const moved = await brick.open(fd.inode)
+    const set = { fd: moved, dict, flags: 0 }
+    assert.equal(await errno(brick.run('fsetxattr', set, who(next, ''))), 0)
+    fd.release()
+    brick.graph.top.notify({ type: 'client-disconnected', client: a }, undefined)
+    assert.equal(await lk(y, moved), E.AGAIN)
+    assert.equal(await lk(who(next, 'x'), moved), 0)
+    const nonsense = new Dict().setBytes('trusted.glusterfs.lockinfo', Buffer.from('nonsense'))
+    assert.equal(await errno(brick.run('fsetxattr', { ...set, dict: nonsense }, x)), E.INVAL)
+    moved.release()
   })
 
   test('a removal waits for the inode lock of another client', async () => {

@@ -44,14 +44,13 @@ export function parseClearKey(key: string): ClearRequest | Errno | undefined {
   return { ...request, range: { start, end: len === 0n ? END_OF_FILE : start + len } }
 }
 
-/** Takes them away; the text that stock's brick answers. `client`: whose interrupt it is. */
+/** Takes them away; stock's words for it, `undefined` for none. `client`: whose interrupt it is. */
 export function clearLocks(
   object: LockedObject | undefined,
   request: ClearRequest,
   client: Client | undefined,
-): string {
-  const none = 'No locks cleared.'
-  if (object === undefined) return none
+): string | undefined {
+  if (object === undefined) return undefined
   const errno = request.interrupt ? E.INTR : E.AGAIN
   const { kinds, range, name } = request
   const inRange = (lock: { start: bigint; end: bigint }): boolean =>
@@ -75,6 +74,6 @@ export function clearLocks(
   }
   object.trim()
   object.wakeRemovals()
-  if (granted + blocked === 0) return none
+  if (granted + blocked === 0) return undefined
   return `${request.type} blocked locks=${blocked} granted locks=${granted}`
 }

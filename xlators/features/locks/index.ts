@@ -31,12 +31,14 @@ import {
   type Rep,
   type Req,
 } from '../../../src/core/fop.ts'
-import { type Frame, NO_LK_OWNER } from '../../../src/core/frame.ts'
+import { type Frame, NO_LK_OWNER, ROOT_CREDS } from '../../../src/core/frame.ts'
 import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
+import { Loc } from '../../../src/core/loc.ts'
 import { defineOptions } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
-import { clearLocks, parseClearKey } from './clear.ts'
+import { decodeLegacy, encodeLegacy, legacyDict, legacyText } from '../../../src/xdr/dict.ts'
+import { type ClearRequest, clearLocks, parseClearKey } from './clear.ts'
 import { wantsCounts, withCounts } from './counts.ts'
 import { type Domain, END_OF_FILE, type NameLock, type RangeLock } from './domain.ts'
 import { LockedObject } from './object.ts'
@@ -91,13 +93,25 @@ export const options = defineOptions({
 /** Start of the range that stands for an inode's metadata (AFR, EC, DHT). */
 const METADATA_START = (1n << 63n) - 2n
 
+const LOCKINFO_KEY = 'trusted.glusterfs.lockinfo'
+const PATHINFO_KEY = 'trusted.glusterfs.pathinfo'
+const NONE_CLEARED = 'No locks cleared.'
+
+interface BrickName {
+  name: string
+  host: string
+  path: string
+}
+
 type InodelkReq = Omit<Req<'inodelk'>, 'loc'>
 type EntrylkReq = Omit<Req<'entrylk'>, 'loc'>
 
 export class Locks extends Xlator<typeof options> {
   readonly #objects = new Map<Gfid, LockedObject>()
-  /** Fds that POSIX locks were taken through: their release drops those. */
-  readonly #locked = new FdContext<true>(this as unknown as Xlator)
+  /** Fds that POSIX locks were taken through, numbered: their release drops those. */
+  readonly #locked = new FdContext<number>(this as unknown as Xlator)
+  readonly #fds = new Map<number, Fd>()
+  #lastFd = 0
 
   override notify(event: Event, from: Xlator | undefined): void {
     if (event.type === 'client-disconnected') this.#dropClient(event.client)
@@ -205,7 +219,7 @@ export class Locks extends Xlator<typeof options> {
       this.#tidy(gfid, object)
       return { errno: E.INVAL }
     }
-    this.#locked.set(req.fd, true)
+    this.#numberOf(req.fd)
     const result = object.posix.set(lock, req.cmd === F_SETLKW)
     const done = (errno: 0 | Errno): Rep<'lk'> => {
       this.#tidy(gfid, object)
@@ -229,7 +243,15 @@ export class Locks extends Xlator<typeof options> {
     return frame.tail(this.child, 'flush', req)
   }
 
+  #numberOf(fd: Fd): number {
+    return this.#locked.need(fd, () => {
+      this.#fds.set(++this.#lastFd, fd)
+      return this.#lastFd
+    })
+  }
+
   override release(fd: Fd): void {
+    this.#fds.delete(this.#locked.get(fd) ?? 0)
     const object = this.#objects.get(fd.inode.gfid)
     if (object === undefined) return
     object.posix.clear((lock) => lock.fd === fd, E.AGAIN, { granted: true, blocked: true })
@@ -385,20 +407,80 @@ export class Locks extends Xlator<typeof options> {
 
   // --- clear-locks -------------------------------------------------------------------------------
 
-  getxattr: Fop<'getxattr'> = (frame, req) =>
-    this.#clear(frame, req.loc.gfid, req.name) ?? frame.tail(this.child, 'getxattr', req)
-  fgetxattr: Fop<'fgetxattr'> = (frame, req) =>
-    this.#clear(frame, req.fd.inode.gfid, req.name) ?? frame.tail(this.child, 'fgetxattr', req)
+  getxattr: Fop<'getxattr'> = (frame, req) => {
+    const request = req.name === undefined ? undefined : parseClearKey(req.name)
+    return request === undefined
+      ? frame.tail(this.child, 'getxattr', req)
+      : this.#clear(frame, req.loc.gfid, req.name!, request)
+  }
 
-  #clear(frame: Frame, gfid: Gfid, name: string | undefined): Rep<'getxattr'> | undefined {
-    const request = name === undefined ? undefined : parseClearKey(name)
-    if (name === undefined || request === undefined) return undefined
+  fgetxattr: Fop<'fgetxattr'> = (frame, req) => {
+    if (req.name === LOCKINFO_KEY) return this.#lockinfo(frame, req.fd)
+    const request = req.name === undefined ? undefined : parseClearKey(req.name)
+    return request === undefined
+      ? frame.tail(this.child, 'fgetxattr', req)
+      : this.#clear(frame, req.fd.inode.gfid, req.name!, request)
+  }
+
+  async #clear(
+    frame: Frame,
+    gfid: Gfid,
+    name: string,
+    request: ClearRequest | Errno,
+  ): Promise<Rep<'getxattr'>> {
     if (typeof request === 'number') return { errno: request }
     const object = this.#objects.get(gfid)
     const cleared = clearLocks(object, request, frame.creds.client)
     if (object !== undefined) this.#tidy(gfid, object)
-    const none = cleared.startsWith('No ')
-    return { errno: 0, dict: new Dict().setStr(name, none ? cleared : `${this.name}: ${cleared}`) }
+    const text = cleared ?? NONE_CLEARED
+    const brick = cleared === undefined ? undefined : await this.#pathinfo(frame)
+    const where = brick === undefined ? '' : `${brick.host}:${brick.path}: `
+    return { errno: 0, dict: new Dict().setStr(name, where + text) }
+  }
+
+  // --- locks that move to another connection -----------------------------------------------------
+
+  /** What names the fd's locks towards this brick: a dictionary of its name and the fd's number. */
+  async #lockinfo(frame: Frame, fd: Fd): Promise<Rep<'fgetxattr'>> {
+    const brick = await this.#pathinfo(frame)
+    if (brick === undefined) return { errno: E.NODATA }
+    const value = encodeLegacy(legacyDict({ [brick.name]: this.#numberOf(fd) }))
+    return { errno: 0, dict: new Dict().setBytes(LOCKINFO_KEY, value) }
+  }
+
+  /** A client that changed its graph takes over the locks of the fd it had before. */
+  fsetxattr: Fop<'fsetxattr'> = (frame, req) => {
+    const value = req.dict.getBytes(LOCKINFO_KEY)
+    return value === undefined
+      ? frame.tail(this.child, 'fsetxattr', req)
+      : this.#takeOver(frame, req.fd, value)
+  }
+
+  async #takeOver(frame: Frame, fd: Fd, value: Buffer): Promise<Rep<'fsetxattr'>> {
+    const brick = await this.#pathinfo(frame)
+    if (brick === undefined) return { errno: E.NODATA }
+    let number: string | undefined
+    try {
+      number = legacyText(decodeLegacy(value, 0, LOCKINFO_KEY), brick.name)
+    } catch {
+      return { errno: E.INVAL }
+    }
+    // Bricks that have no locks of this file are not in the dictionary.
+    const from = number === undefined ? undefined : this.#fds.get(Number(number))
+    if (from === undefined || from.inode.gfid !== fd.inode.gfid) return { errno: 0 }
+    this.#numberOf(fd)
+    this.#objects.get(fd.inode.gfid)?.posix.move(from, fd, frame.creds.client)
+    return { errno: 0 }
+  }
+
+  /** How the brick calls itself: `<POSIX(/b):host:/b/>`, taken apart. */
+  async #pathinfo(frame: Frame): Promise<BrickName | undefined> {
+    const loc = Loc.ofInode(this.graph.inodes.root)
+    const request = { loc, name: PATHINFO_KEY }
+    const rep = await frame.with(ROOT_CREDS).wind(this.child, 'getxattr', request)
+    const text = rep.errno === 0 ? rep.dict.getStr(PATHINFO_KEY) : undefined
+    const match = /^(<POSIX\((.*)\):([^:]+)):(.*)>$/s.exec(text ?? '')
+    return match === null ? undefined : { name: match[1]!, host: match[3]!, path: match[4]! }
   }
 
   // --- upkeep ------------------------------------------------------------------------------------

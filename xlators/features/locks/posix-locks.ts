@@ -1,4 +1,5 @@
 /** The POSIX locks of one inode: fcntl(2) semantics, keyed by client and lock owner. */
+import type { Client } from '../../../src/core/client.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import { F_UNLCK, F_WRLCK, type Flock } from '../../../src/core/fop.ts'
@@ -94,6 +95,14 @@ export class PosixLocks {
         waiter.answer(0)
         progress = true
       }
+    }
+  }
+
+  /** Locks taken through `from` belong to `to` and its client from now on. */
+  move(from: Fd, to: Fd, client: Client | undefined): void {
+    for (const [index, lock] of this.granted.entries()) {
+      if (lock.fd !== from) continue
+      this.granted[index] = { ...lock, fd: to, owner: { ...lock.owner, client } }
     }
   }
 
