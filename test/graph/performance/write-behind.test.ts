@@ -4,17 +4,20 @@ import { E } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import { F_SETLK, F_WRLCK } from '../../../src/core/fop.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
+import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
 import writeBehind from '../../../xlators/performance/write-behind/index.ts'
 import { withManualClock } from '../../lib/manual-clock.ts'
 import { modelRuns } from '../../lib/model-run.ts'
 import {
   type Bench,
   bench,
+  benchStack,
   isPending,
   linked,
   locOf,
   openFd,
   type ScriptedChild,
+  scripted,
   settle,
   stat,
 } from '../../lib/scripted.ts'
@@ -323,6 +326,29 @@ test('flush waits for the brick when off, and on inodes with locks', async () =>
   await s.b.ok('lk', { fd: s.fd, cmd: F_SETLK, flock })
   s.child.hold.add('flush')
   assert.equal(await isPending(s.b.run('flush', { fd: s.fd })), true)
+})
+
+class Passing extends Xlator {}
+
+test('on a dispersed volume the flush of a written fd waits: others find the size', async () => {
+  const type = 'cluster/disperse'
+  const disperse = defineXlator({ type, class: Passing, options: {}, children: 1 })
+  const layers: Parameters<typeof benchStack>[0] = [
+    [disperse, {}],
+    [writeBehind, {}],
+  ]
+  const b = await benchStack(layers, scripted)
+  const child = b.child as ScriptedChild
+  child.script.writev = async (_frame, req) => {
+    const now = stat({ size: req.size })
+    return { errno: 0, size: req.size, prestat: now, poststat: now }
+  }
+  child.hold.add('flush')
+  const inode = linked(b.graph, 'f')
+  const s: Setup = { b, child, fd: openFd(inode) }
+  await write(s, 0, 100)
+  assert.equal(await isPending(b.run('flush', { fd: s.fd })), true)
+  assert.equal(await isPending(b.run('flush', { fd: openFd(inode, 0) })), false)
 })
 
 test('unlocking waits for what was written under the lock', async () => {

@@ -102,6 +102,12 @@ export class FileOps implements Ops {
     const asking = truncates ? undefined : request.frame.wind(request.top, 'stat', { loc })
     const [rep, now] = await Promise.all([opening, asking])
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    if (now?.errno === E.NOENT || now?.errno === E.STALE) {
+      // The open was answered ahead of the bricks (open-behind), but the file is gone: on ESTALE the
+      // kernel looks its name up anew.
+      fd.release()
+      return void request.error(E.STALE)
+    }
     const file = this.#bridge.files.add(fd)
     const keep = !truncates && mayKeepCache(this.#bridge, inode, now)
     const fopen = openFlagsFor(this.#bridge, file, rep.xdata) | (keep ? abi.FOPEN_KEEP_CACHE : 0)

@@ -6,10 +6,13 @@
  * An error of an answered write is returned by the next write, flush or fsync of its fd; until a
  * flush or fsync has returned it, the data is kept and tried again when somebody needs it.
  *
- * Unlike stock's: a stream of small writes is gathered for up to 2 ms also while nothing is on its
- * way (each WRITE costs more than the wait); seek, copy_file_range, xattr changes, open with O_TRUNC and unlocking wait for
- * older writes too; flush waits for the bricks where the inode has locks, so that they are gone when
- * close returns; another fd's flush does not swallow the error.
+ * Unlike stock's:
+ * - A stream of small writes is gathered for up to 2 ms also while nothing is on its way: each WRITE
+ *   costs more than the wait.
+ * - seek, copy_file_range, xattr changes, open with O_TRUNC and unlocking wait for older writes too.
+ * - flush waits for the bricks where the inode has locks, so that they are gone when close returns,
+ *   and on dispersed volumes after writes, as the size reaches the bricks with it.
+ * - Another fd's flush does not swallow an error.
  */
 import { clock, type Timer } from '../../../src/core/clock.ts'
 import { FdContext, InodeContext } from '../../../src/core/context.ts'
@@ -101,6 +104,8 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
   /** A readdirp under way may still need what a release would have let go. */
   #unswept = false
   #flushesBehind = 0
+  /** Below, sizes reach the bricks with the flush: other clients must find them after close. */
+  #sizeWithFlush = false
 
   get windowSize(): number {
     return this.options['cache-size']
@@ -110,6 +115,10 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
   }
   get trickling(): boolean {
     return this.options['trickling-writes']
+  }
+
+  override init(): void {
+    this.#sizeWithFlush = isAbove(this as unknown as Xlator, 'cluster/disperse')
   }
 
   stat: Fop<'stat'> = (frame, req) => this.#after(req.loc.inode, 0, FOREVER, frame, 'stat', req)
@@ -456,6 +465,7 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
 
   /** A write that the bricks answer. */
   #writeThrough(frame: Frame, req: Req<'writev'>, ordered: boolean): MaybePromise<Rep<'writev'>> {
+    this.#wrote.set(req.fd, true)
     const pending = this.#pending.get(req.fd.inode.gfid)
     if (pending === undefined) return frame.tail(this.child, 'writev', req)
     const errno = pending.takeFailure(req.fd)
@@ -472,12 +482,9 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
   /** `errno`: that of data written through the fd, returned in the flush's place. */
   #flush(frame: Frame, req: Req<'flush'>, errno: number): MaybePromise<Rep<'flush'>> {
     const locked = this.#locked.get(req.fd.inode) !== undefined
-    const behind =
-      this.options['flush-behind'] &&
-      !this.options['pass-through'] &&
-      !locked &&
-      this.#flushesBehind < FLUSHES_BEHIND_MAX
-    if (behind) {
+    const sized = this.#sizeWithFlush && this.#wrote.get(req.fd) !== undefined
+    const behind = this.options['flush-behind'] && !this.options['pass-through']
+    if (behind && !locked && !sized && this.#flushesBehind < FLUSHES_BEHIND_MAX) {
       this.#flushBehind(frame, req)
       return errno !== 0 ? { errno: errno as Errno } : { errno: 0 }
     }
@@ -516,6 +523,11 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
     if (errno !== undefined && errno !== 0) return { errno: errno as Errno }
     return frame.wind(this.child, 'lookup', req)
   }
+}
+
+/** A translator of `type` is below `xl`. */
+function isAbove(xl: Xlator, type: string): boolean {
+  return xl.children.some((child) => child.type === type || isAbove(child, type))
 }
 
 /** Zero attributes: the caches above must ask again. */
