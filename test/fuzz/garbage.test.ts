@@ -143,7 +143,7 @@ before(async () => {
 })
 
 after(async () => {
-  graph.stop()
+  await graph.stop()
   for (const peer of peers) await peer.close()
   setClock(realClock)
 })
@@ -299,7 +299,7 @@ test(`${VOLFILE_CASES} damaged volfiles (seed ${SEED})`, async () => {
     const text = anyVolfile()
     try {
       const graphOfIt = await build(text)
-      graphOfIt.stop()
+      await graphOfIt.stop()
       built++
     } catch (error) {
       assert.ok(error instanceof GlusterError, `seed ${SEED}, case ${at}: ${error}\n${text}`)
