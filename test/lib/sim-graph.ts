@@ -146,6 +146,12 @@ export class SimMount {
     return new Dict().setGfid('gfid-req', newGfid())
   }
 
+  /** Enters a name as the kernel knows it: it stays until forgotten. */
+  #enter(inode: Inode, parent: Inode | undefined, name: string | undefined, stat: Iatt): void {
+    const linked = this.table.link(inode, parent, name, stat)
+    if (linked !== undefined) this.table.countLookup(linked)
+  }
+
   /** lookup of every component; the last reply. Known names are revalidated, stale ones retried. */
   async lookup(path: string): Promise<Ok<'lookup'>> {
     if (path === '/') return this.#ok('lookup', path, { loc: Loc.ofInode(this.table.root) })
@@ -159,7 +165,7 @@ export class SimMount {
     const inode = this.table.newInode()
     const req = { loc: Loc.ofName(parent, name, inode), xdata: this.#gfidReq() }
     const rep = await this.#ok('lookup', path, req)
-    this.table.link(inode, parent, name, rep.stat)
+    this.#enter(inode, parent, name, rep.stat)
     return rep
   }
 
@@ -190,7 +196,7 @@ export class SimMount {
   async mkdir(path: string, mode = 0o755): Promise<Iatt> {
     const loc = await this.#newLoc(path)
     const rep = await this.#ok('mkdir', path, { loc, mode, umask: 0, xdata: this.#gfidReq() })
-    this.table.link(loc.inode, loc.parent, loc.name, rep.stat)
+    this.#enter(loc.inode, loc.parent, loc.name, rep.stat)
     return rep.stat
   }
 
@@ -199,7 +205,7 @@ export class SimMount {
     const fd = new Fd(loc.inode, CREATE_FLAGS, this.creds.pid)
     const made = { loc, flags: CREATE_FLAGS, mode: S_IFREG | mode, umask: 0, fd }
     const rep = await this.#ok('create', path, { ...made, xdata: this.#gfidReq() })
-    this.table.link(loc.inode, loc.parent, loc.name!.replace(/@[^@]*:[^:]*$/, ''), rep.stat)
+    this.#enter(loc.inode, loc.parent, loc.name!.replace(/@[^@]*:[^:]*$/, ''), rep.stat)
     return fd.bind()
   }
 
@@ -237,7 +243,7 @@ export class SimMount {
     const loc = await this.#newLoc(path)
     const req = { loc, linkpath: target, umask: 0, xdata: this.#gfidReq() }
     const rep = await this.#ok('symlink', path, req)
-    this.table.link(loc.inode, loc.parent, loc.name, rep.stat)
+    this.#enter(loc.inode, loc.parent, loc.name, rep.stat)
   }
 
   async link(path: string, newPath: string): Promise<Iatt> {
@@ -245,7 +251,7 @@ export class SimMount {
     const { parent, name } = await this.#parent(newPath)
     const newloc = Loc.ofName(parent, name, oldloc.inode)
     const rep = await this.#ok('link', newPath, { oldloc, newloc })
-    this.table.link(oldloc.inode, parent, name, rep.stat)
+    this.#enter(oldloc.inode, parent, name, rep.stat)
     return rep.stat
   }
 

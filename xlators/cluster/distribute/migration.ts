@@ -94,15 +94,12 @@ async function findData(
 ): Promise<Xlator | undefined> {
   const loc = gfidLoc(inode)
   const xdata = lookupXdata(dht, undefined, false)
-  const ask = () => asRoot(frame).windAll(dht.children, 'lookup', () => ({ loc, xdata }))
-  let replies = await ask()
+  const replies = await asRoot(frame).windAll(dht.children, 'lookup', () => ({ loc, xdata }))
   const isData = (rep: Rep<'lookup'>): boolean =>
     rep.errno === 0 &&
     rep.stat.gfid === gfid &&
     !isDir(rep.stat) &&
     !isLinkto(rep.stat, rep.xdata, dht.keys)
-  // Both ends of a migration that completed between two of the replies look like linktos.
-  if (!replies.some(isData) && replies.some((rep) => rep.errno === 0)) replies = await ask()
   const index = replies.findIndex(isData)
   return index < 0 ? undefined : dht.children[index]
 }

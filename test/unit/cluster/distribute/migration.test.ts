@@ -2,7 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Fd } from '../../../../src/core/fd.ts'
 import { S_IFREG } from '../../../../src/core/iatt.ts'
+import { Loc } from '../../../../src/core/loc.ts'
 import distribute from '../../../../xlators/cluster/distribute/index.ts'
+import { encodeRange } from '../../../../xlators/cluster/distribute/layout.ts'
 import { isSettling } from '../../../../xlators/cluster/distribute/lookup.ts'
 import type { SimBrick } from '../../../lib/sim-brick.ts'
 import { distributeVolfile, type SimMount, simGraph } from '../../../lib/sim-graph.ts'
@@ -152,29 +154,41 @@ test('a looked-up file that moved meanwhile is found again by name', async () =>
 })
 
 test('both ends seen as linktos by one round of replies: asked again', async () => {
-  const moving = await startMigration()
-  const { sim, src, dst } = moving
-  phase1(moving)
-  const fresh = await (
-    await simGraph({
-      volfile: distributeVolfile(3, { 'lookup-optimize': 'off' }),
-      xlators: [distribute],
-      stores: new Map(sim.bricks.map((brick) => [brick.name, brick.store])),
-      client: 'client-1',
-    })
-  ).start()
-  await fresh.inode('/d')
-  // The migration completes after the destination was asked and before the source is.
-  const theirs = fresh.bricks[sim.bricks.indexOf(src)]!
-  let asked = 0
-  theirs.gate = async (fop) => {
-    if (fop !== 'lookup' || ++asked !== 2) return
-    await new Promise((resolve) => setImmediate(resolve))
-    phase2(moving)
+  for (const nameless of [false, true]) {
+    const moving = await startMigration()
+    const { sim, src, dst, from } = moving
+    phase1(moving)
+    // The name hashes to the third subvolume now, which has nothing: all are asked.
+    for (const brick of sim.bricks) {
+      const third = brick !== src && brick !== dst
+      const range = { commitHash: 0, type: 0, start: 0, stop: third ? 0xffffffff : 0 }
+      brick.store.at('/d')!.xattrs.set('trusted.glusterfs.dht', encodeRange(range))
+    }
+    const fresh = await (
+      await simGraph({
+        volfile: distributeVolfile(3, { 'lookup-optimize': 'off' }),
+        xlators: [distribute],
+        stores: new Map(sim.bricks.map((brick) => [brick.name, brick.store])),
+        client: 'client-1',
+      })
+    ).start()
+    await fresh.inode('/d')
+    // The migration completes after the destination was asked and before the source is.
+    const theirs = fresh.bricks[sim.bricks.indexOf(src)]!
+    theirs.gate = async (fop) => {
+      if (fop !== 'lookup') return
+      theirs.gate = undefined
+      await new Promise((resolve) => setImmediate(resolve))
+      phase2(moving)
+    }
+    if (nameless) {
+      const loc = Loc.ofGfid(fresh.table, from.gfid)
+      const rep = await fresh.fop('lookup', { loc })
+      assert.equal(rep.errno === 0 && rep.stat.size, 8)
+    } else {
+      assert.equal((await fresh.lookup('/d/f')).stat.size, 8)
+    }
   }
-  // The name hashes to a third subvolume now.
-  for (const brick of [src, dst]) assert.ok(brick.store.at('/d/f'))
-  assert.equal((await fresh.lookup('/d/f')).stat.size, 8)
 })
 
 test('commit hashes of the last week are not trusted', () => {
