@@ -5,10 +5,14 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { clock, type Timer } from '../../src/core/clock.ts'
 import * as sys from './syscalls.ts'
 
 type Answer = number | string | { [key: string]: number | string }
 type Words = (number | string | boolean | { bytes: string } | { fd: number })[]
+
+/** A killed process is waited for this long. */
+const endMaxMs = 3000
 
 export class Peer {
   readonly child: ChildProcess
@@ -48,12 +52,24 @@ export class Peer {
     return sys.must(Number(await this.call('open', path, flags, mode)), `peer opens ${path}`)
   }
 
-  /** Kills the process; one that is stuck in the kernel is left to the end of the sandbox. */
-  end(): void {
+  /**
+   * Kills the process and waits until it has let go of the mount; one that is stuck in the kernel
+   * is left to the end of the sandbox.
+   */
+  async end(): Promise<void> {
+    const gone = new Promise<void>((resolve) => this.child.on('exit', () => resolve()))
+    const alive = this.child.exitCode === null && this.child.signalCode === null
     this.child.kill('SIGKILL')
     this.child.stdin?.destroy()
     this.child.stdout?.destroy()
     this.child.unref()
+    if (!alive) return
+    let late: Timer | undefined
+    const patience = new Promise<void>((resolve) => {
+      late = clock.after(endMaxMs, resolve)
+    })
+    await Promise.race([gone, patience])
+    late?.clear()
   }
 }
 

@@ -35,7 +35,7 @@ for (const shape of ['2 bricks', '2 bricks, cache invalidation']) {
     })
 
     after(async () => {
-      for (const peer of [ourPeer, ourSecond, stockPeer]) peer.end()
+      await Promise.all([ourPeer, ourSecond, stockPeer].map((peer) => peer.end()))
       for (const mount of mounts) await mount.unmount()
     })
 
@@ -149,7 +149,7 @@ for (const shape of ['2 bricks', '2 bricks, cache invalidation']) {
       assert.equal(await dying.call('setlk', fd, 'write', 0, 0), 0)
       assert.equal(await stockPeer.call('lockAndClose', at(1, 'died'), 'record', 1), EAGAIN)
       const gone = new Promise((resolve) => dying.child.on('exit', resolve))
-      dying.end()
+      void dying.end()
       await gone
       await sleep(200)
       assert.equal(await stockPeer.call('lockAndClose', at(1, 'died'), 'record', 1), 0)

@@ -51,7 +51,7 @@ describe('a brick dies and returns', { skip, timeout: 180_000 }, () => {
   })
 
   afterEach(async () => {
-    for (const peer of peers) peer.end()
+    await Promise.all(peers.map((peer) => peer.end()))
     // also when the test did not come so far
     await volume.startBricks()
     const names = `cd '${mount.dir}' && for i in $(seq 12); do echo >back-$i || exit 1; done`

@@ -37,7 +37,7 @@ async function create(mount: Mount): Promise<void> {
     parent = dir
     assert.equal(await peer.call('createAll', dir, ...names(d)), namesEach)
   }
-  peer.end()
+  await peer.end()
 }
 
 describe('placement', { skip, timeout: 120_000 }, () => {

@@ -41,7 +41,7 @@ async function matrix(dir: string, only: string[]): Promise<Results> {
     }
     results[name] = context.results
   }
-  peer.end()
+  await peer.end()
   return results
 }
 
