@@ -1,5 +1,5 @@
 /** Requests about open files: OPEN, READ, WRITE, FLUSH, RELEASE, FSYNC, FALLOCATE, LSEEK. */
-import { clock } from '../../../src/core/clock.ts'
+import { clock, type Timer } from '../../../src/core/clock.ts'
 import type { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import { Fd } from '../../../src/core/fd.ts'
@@ -76,6 +76,9 @@ export function useFile(
   return file
 }
 
+/** The kernel may make a notification wait for a read that a dead brick has to answer. */
+const NOTIFIED_WAIT_MS = 100
+
 export class FileOps implements Ops {
   readonly #bridge: FuseBridge
 
@@ -110,8 +113,24 @@ export class FileOps implements Ops {
     }
     const file = this.#bridge.files.add(fd)
     const keep = !truncates && mayKeepCache(this.#bridge, inode, now)
+    if (!keep && !truncates) await this.#lastNotified(inode)
     const fopen = openFlagsFor(this.#bridge, file, rep.xdata) | (keep ? abi.FOPEN_KEEP_CACHE : 0)
     if (!request.opened(file.fh, fopen)) this.#bridge.files.close(file)
+  }
+
+  /**
+   * A notification that reaches the kernel after the open makes it ignore the answer to the
+   * GETATTR of the first read, which then ends at the old size.
+   */
+  readonly #lastNotified = async (inode: Inode): Promise<void> => {
+    const pending = this.#bridge.invalidator.settled(inode)
+    if (pending === undefined) return
+    let timer: Timer | undefined
+    const late = new Promise<void>((resolve) => {
+      timer = clock.after(NOTIFIED_WAIT_MS, resolve)
+    })
+    await Promise.race([pending, late])
+    timer?.clear()
   }
 
   read: Ops['read'] = async (request, input) => {
@@ -248,10 +267,7 @@ function mayKeepCache(bridge: FuseBridge, inode: Inode, now: Rep<'stat'> | undef
   }
   if (inode.nodeid !== 0) bridge.device.notifyNow(abi.invalInode(inode.nodeid, false))
   // The kernel holds nothing older than this once it has the answer.
-  if (now?.errno === 0) {
-    bridge.observe(inode, now.stat)
-    bridge.invalidator.settled(inode)
-  }
+  if (now?.errno === 0) bridge.observe(inode, now.stat)
   return false
 }
 

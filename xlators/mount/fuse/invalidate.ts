@@ -1,5 +1,5 @@
 /** Tells the kernel what to forget. */
-import { E, errnoName } from '../../../src/core/errno.ts'
+import { E, type Errno, errnoName } from '../../../src/core/errno.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { invalEntry, invalInode } from '../../../src/fuse/abi.ts'
 import type { FuseDevice } from '../../../src/fuse/device.ts'
@@ -22,6 +22,8 @@ export class Invalidator {
   /** By what they are about, so that a storm of changes to one inode waits as one message. */
   readonly #waiting = new Map<string, Buffer>()
   #sending = false
+  /** The message a pool thread is writing. */
+  #current: { key: string; done: Promise<Errno | 0> } | undefined
   sent = 0
   dropped = 0
 
@@ -42,10 +44,16 @@ export class Invalidator {
     this.#add(`${data ? 'd' : 'a'}${inode.nodeid}`, invalInode(inode.nodeid, data))
   }
 
-  /** The kernel has dropped attributes and pages for another reason: nothing is left to tell. */
-  settled(inode: Inode): void {
-    this.#waiting.delete(`a${inode.nodeid}`)
-    this.#waiting.delete(`d${inode.nodeid}`)
+  /**
+   * The kernel has dropped attributes and pages for another reason: what waits is not sent. A
+   * message about the inode that is on its way already can be waited for.
+   */
+  settled(inode: Inode): Promise<unknown> | undefined {
+    const keys = [`a${inode.nodeid}`, `d${inode.nodeid}`]
+    for (const key of keys) this.#waiting.delete(key)
+    return this.#current !== undefined && keys.includes(this.#current.key)
+      ? this.#current.done
+      : undefined
   }
 
   entry(parent: Inode, name: string): void {
@@ -74,7 +82,10 @@ export class Invalidator {
   async #send(): Promise<void> {
     for (const [key, message] of this.#waiting) {
       this.#waiting.delete(key)
-      const errno = await this.#device.notify(message)
+      const done = this.#device.notify(message)
+      this.#current = { key, done }
+      const errno = await done
+      this.#current = undefined
       this.sent++
       if (errno !== 0 && !EXPECTED.has(errno)) {
         this.#log.warn({ errno: errnoName(errno) }, 'the kernel refused an invalidation')
