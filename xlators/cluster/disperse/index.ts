@@ -185,8 +185,8 @@ export class Disperse extends Xlator<typeof options> {
       case 'child-down': {
         const brick = this.children.indexOf(from!)
         assert(brick >= 0, 'event from a translator that is no brick')
-        if (event.type === 'child-down') this.#brickLost(brick)
         this.#state.brick(brick, event.type === 'child-up')
+        if (event.type === 'child-down') this.#brickLost(brick)
         return
       }
       case 'upcall':
@@ -374,7 +374,7 @@ export class Disperse extends Xlator<typeof options> {
 
   /** The brick has forgotten our locks with the connection. */
   #brickLost(brick: number): void {
-    for (const lock of this.#locks.values()) lock.session?.exclude(bit(brick))
+    for (const lock of this.#locks.values()) lock.brickLost(brick)
   }
 
   #parseReadMask(given: OptionValues<typeof options>): number {

@@ -12,6 +12,7 @@ import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import type { Disperse } from './index.ts'
 import { type BrickLock, lockBricks, unlockBricks } from './locks.ts'
+import { bit } from './mask.ts'
 import { Session } from './session.ts'
 
 /** How a fop uses the inode, for deciding which fops may run beside it. */
@@ -75,6 +76,7 @@ export class InodeLock {
   async enter(frame: Frame, use: Use): Promise<Status> {
     this.#idle?.clear()
     this.#idle = undefined
+    if (this.#session?.release === true && this.#running.size === 0) this.releaseNow()
     if (this.#mayStart(use, this.#waiting.length)) {
       this.#running.add(use)
     } else {
@@ -117,6 +119,14 @@ export class InodeLock {
     }
     this.#session.release = true
     if (this.#running.size === 0) this.releaseNow()
+  }
+
+  /** A brick forgot the lock with its connection: the session goes on without it and ends soon. */
+  brickLost(brick: number): void {
+    const session = this.#session
+    if (session === undefined) return
+    session.exclude(bit(brick))
+    if (session.release && this.#running.size === 0) this.releaseNow()
   }
 
   /** Settles the counters and unlocks, in the background; waiting fops then start anew. */
