@@ -6,6 +6,7 @@ import test from 'node:test'
 import { Dict } from '../../../src/core/dict.ts'
 import { Fd } from '../../../src/core/fd.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
+import { logLevel, setLogLevel } from '../../../src/observe/log.ts'
 import { timeText } from '../../../xlators/debug/io-stats/format.ts'
 import ioStats, { dumpDirectory } from '../../../xlators/debug/io-stats/index.ts'
 import { type Bench, bench, linked, locOf, type ScriptedChild } from '../../lib/scripted.ts'
@@ -66,6 +67,21 @@ test('the JSON form has the keys that readers look for', async () => {
   assert.equal(total['gluster.xl.aggr.fds.max_open_count'], 1)
   assert.equal(total['gluster.xl.aggr.bytes_written'], 8192)
   assert.equal(interval['gluster.xl.inter.write_8kb_per_sec'], 1)
+})
+
+test('log-level sets the level of the process, and INFO at start leaves it', async () => {
+  const before = logLevel()
+  try {
+    setLogLevel('ERROR')
+    const b = await bench(ioStats, { 'log-level': 'INFO' })
+    assert.equal(logLevel(), 'ERROR')
+    b.reconfigure({ 'log-level': 'CRITICAL' })
+    assert.equal(logLevel(), 'CRITICAL')
+    b.reconfigure({ 'client-log-level': 'INFO' })
+    assert.equal(logLevel(), 'INFO')
+  } finally {
+    setLogLevel(before)
+  }
 })
 
 test('a path out of the directory is refused', async () => {

@@ -21,6 +21,7 @@ import type { Frame } from '../../../src/core/frame.ts'
 import { defineOptions, type OptionValues } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
+import { type LogLevelName, setLogLevel } from '../../../src/observe/log.ts'
 import { type CountedName, Counters } from './counters.ts'
 import { formatJson, formatText } from './format.ts'
 
@@ -139,9 +140,16 @@ export class IoStats extends Xlator<typeof options> {
 
   override init(): void {
     this.#measure()
+    // Volfiles always name INFO; that is not to undo the command line's choice.
+    const level = this.options['log-level']
+    if (level !== undefined && level !== 'INFO') setLogLevel(level as LogLevelName)
   }
 
   override reconfigure(values: OptionValues<typeof options>): void {
+    const level = values['log-level']
+    if (level !== undefined && level !== this.options['log-level']) {
+      setLogLevel(level as LogLevelName)
+    }
     super.reconfigure(values)
     this.#measure()
   }

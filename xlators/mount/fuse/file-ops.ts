@@ -106,8 +106,8 @@ export class FileOps implements Ops {
     const [rep, now] = await Promise.all([opening, asking])
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
     if (now?.errno === E.NOENT || now?.errno === E.STALE) {
-      // The open was answered ahead of the bricks (open-behind), but the file is gone: on ESTALE the
-      // kernel looks its name up anew.
+      // The open was answered ahead of the bricks (open-behind), but the file is gone. On ESTALE
+      // the kernel looks its name up anew.
       fd.release()
       return void request.error(E.STALE)
     }

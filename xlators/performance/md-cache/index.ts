@@ -3,11 +3,14 @@
  * getxattr from what earlier replies showed, for md-cache-timeout seconds. With cache-invalidation
  * the bricks' upcalls drop what others changed, so that long timeouts are safe.
  *
- * Unlike stock's: without upcalls nothing learned before an open is believed after it (the mount
- * asks for the attributes then, so that close-to-open holds between clients); a name is believed only if it was itself seen within the timeout (stock goes on as
- * long as the inode is in use); attributes in upcalls are not taken over (they are one brick's);
- * entry fops update only the times of parents, for the same reason; xattr patterns are announced
- * to the bricks but not cached, as absence cannot be known for them.
+ * Unlike stock's:
+ * - Without upcalls nothing learned before an open is believed after it: the mount asks for the
+ *   attributes then, so that close-to-open holds between clients.
+ * - A name is believed only if it was itself seen within the timeout; stock goes on as long as the
+ *   inode is in use.
+ * - Attributes in upcalls are not taken over, and entry fops update only the times of parents: they
+ *   are one brick's view.
+ * - xattr patterns are announced to the bricks but not cached, as absence cannot be known for them.
  */
 import { clock } from '../../../src/core/clock.ts'
 import { Dict } from '../../../src/core/dict.ts'

@@ -1,15 +1,15 @@
 /**
  * performance/write-behind: answers writes before the bricks have them, gathers small ones, and
- * keeps several on their way. What was answered is still seen by everything that comes later: reads,
- * stats and changes wait for the older writes they overlap, fsync and flush for all.
+ * keeps several on their way. What was answered is still seen by everything that comes later:
+ * reads, stats and changes wait for the older writes they overlap, fsync and flush for all.
  *
  * An error of an answered write is returned by the next write, flush or fsync of its fd; until a
  * flush or fsync has returned it, the data is kept and tried again when somebody needs it.
  *
  * Unlike stock's:
- * - A stream of small writes is gathered for up to 2 ms also while nothing is on its way: each WRITE
+ * - A stream of small writes is gathered for up to 2 ms also while nothing is on its way: a WRITE
  *   costs more than the wait.
- * - seek, copy_file_range, xattr changes, open with O_TRUNC and unlocking wait for older writes too.
+ * - seek, copy_file_range, xattr changes, open with O_TRUNC and unlocking wait for older writes.
  * - flush waits for the bricks where the inode has locks, so that they are gone when close returns,
  *   and on dispersed volumes after writes, as the size reaches the bricks with it.
  * - Another fd's flush does not swallow an error.

@@ -181,7 +181,7 @@ export class Pending {
     return true
   }
 
-  /** Resolves to 0 when the window had room and took the write, or to the errno that keeps it full. */
+  /** Resolves to 0 when the window had room and took the write, else to what keeps it full. */
   addWhenRoom(write: NewLie): Promise<number> {
     this.#retry()
     return new Promise((resolve) => {
