@@ -12,7 +12,7 @@ import { type Stat, statAt } from '../../../src/sys/stat.ts'
 import { setXattr, type Target, XATTR_CREATE } from '../../../src/sys/xattr.ts'
 import { GFID_KEY, gfidOf, statTarget, toIatt } from './attributes.ts'
 import { type Brick, OpenFile } from './brick.ts'
-import { type Entry, entryOf, fail, parentIatt } from './place.ts'
+import { closeNamed, type Entry, entryOf, fail, openNamed, parentIatt } from './place.ts'
 import { answerXdata, orNothing } from './xdata.ts'
 
 const DT_DIR = 4
@@ -32,21 +32,29 @@ function lookupName(brick: Brick, req: Req<'lookup'>): Rep<'lookup'> {
   if (at.errno !== 0) return at
   const stat = statAt(at.parentFd, at.name)
   if (typeof stat === 'number') return fail(stat)
-  let gfid = gfidOf(at.target)
+  const target = openNamed(at.parentFd, at.name, stat)
+  const rep = lookupTarget(brick, at, stat, target, req.xdata)
+  closeNamed(target)
+  return rep
+}
+
+function lookupTarget(
+  brick: Brick,
+  at: Entry,
+  stat: Stat,
+  target: Target,
+  xdata: Dict | undefined,
+): Rep<'lookup'> {
+  let gfid = gfidOf(target)
   if (gfid === NULL_GFID) {
-    const given = giveGfid(brick, at, stat, req.xdata)
+    const given = giveGfid(brick, at, stat, xdata)
     if (typeof given !== 'string') return given
     gfid = given
   } else healHandle(brick, at, stat, gfid)
-  const iatt = toIatt(stat, gfid, at.target)
+  const iatt = toIatt(stat, gfid, target)
   const postparent = parentIatt(at)
   if (typeof postparent === 'number') return fail(postparent)
-  return {
-    errno: 0,
-    stat: iatt,
-    postparent,
-    xdata: answer(brick, at.target, gfid, iatt, req.xdata),
-  }
+  return { errno: 0, stat: iatt, postparent, xdata: answer(brick, target, gfid, iatt, xdata) }
 }
 
 /** An entry that nobody named yet takes the gfid the client brings (posix_gfid_heal). */
@@ -197,7 +205,6 @@ function describe(
   fd: number,
   entry: DirEntry,
 ): void {
-  const target: Target = entry.name === '.' ? fd : `/proc/self/fd/${fd}/${entry.name}`
   const stat = statAt(fd, entry.name)
   if (typeof stat === 'number') return
   if (entry.name === '..' && file.gfid === ROOT_GFID) {
@@ -210,10 +217,13 @@ function describe(
     entry.inoLo = 0xffffffff
     return
   }
-  const gfid = entry.name === '.' ? file.gfid : gfidOf(target)
-  if (gfid === NULL_GFID) return
-  entry.stat = toIatt(stat, gfid, target)
-  entry.inoHi = entry.stat.inoHi
-  entry.inoLo = entry.stat.inoLo
-  if (xdata !== undefined) entry.xdata = answer(brick, target, gfid, entry.stat, xdata)
+  const target = openNamed(fd, entry.name, stat)
+  const gfid = gfidOf(target)
+  if (gfid !== NULL_GFID) {
+    entry.stat = toIatt(stat, gfid, target)
+    entry.inoHi = entry.stat.inoHi
+    entry.inoLo = entry.stat.inoLo
+    entry.xdata = answer(brick, target, gfid, entry.stat, xdata)
+  }
+  closeNamed(target)
 }

@@ -3,15 +3,17 @@ import { E, type Errno } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import type { FopError } from '../../../src/core/fop.ts'
 import { type Gfid, NULL_GFID, ROOT_GFID } from '../../../src/core/gfid.ts'
-import type { Iatt } from '../../../src/core/iatt.ts'
+import { type Iatt, S_IFDIR, S_IFMT, S_IFREG } from '../../../src/core/iatt.ts'
 import type { Loc } from '../../../src/core/loc.ts'
-import { close } from '../../../src/sys/entry.ts'
+import { close, O_DIRECTORY, O_NOATIME, O_NOFOLLOW, openAt } from '../../../src/sys/entry.ts'
 import { errnoOf } from '../../../src/sys/libc.ts'
+import type { Stat } from '../../../src/sys/stat.ts'
 import type { Target } from '../../../src/sys/xattr.ts'
 import { gfidOf, iattOf } from './attributes.ts'
 import type { Brick } from './brick.ts'
 
 const NAME_BYTES_MAX = 255
+const O_NONBLOCK = 0o4000
 
 /** A name in a directory that is open. Valid until control returns to the event loop. */
 export interface Entry {
@@ -49,6 +51,25 @@ export function entryOf(brick: Brick, loc: Loc): Entry | FopError {
     return { errno: errno === E.NOENT ? E.STALE : errno === E.NOTDIR ? E.PERM : errno }
   }
   return { errno: 0, parentFd, pargfid, name, target: `/proc/self/fd/${parentFd}/${name}` }
+}
+
+/**
+ * A cheap way to the xattrs of an entry: a descriptor for what may be opened without side effects
+ * (a third less than paths through /proc, and several xattrs are read of each), else the path.
+ * `closeNamed` it.
+ */
+export function openNamed(parentFd: number, name: string, stat: Stat): Target {
+  const type = stat.mode & S_IFMT
+  if (type === S_IFREG || type === S_IFDIR) {
+    const flags = O_NOFOLLOW | O_NOATIME | O_NONBLOCK | (type === S_IFDIR ? O_DIRECTORY : 0)
+    const fd = openAt(parentFd, name, flags)
+    if (fd >= 0) return fd
+  }
+  return `/proc/self/fd/${parentFd}/${name}`
+}
+
+export function closeNamed(target: Target): void {
+  if (typeof target === 'number') close(target)
 }
 
 /** Attributes of the entry's directory. */
