@@ -51,10 +51,13 @@ class StringArgument {
     this.#bytes = Buffer.alloc(bytesMax)
   }
 
-  /** The string with its NUL, valid until the next `of`; an over-long one is cut to an error. */
+  /**
+   * The string with its NUL, valid until the next `of`. One with a NUL inside, or too long for the
+   * kernel, names nothing: the empty string goes in its place, which no call takes for a name.
+   */
   of(text: string): Buffer {
     const bytes = this.#bytes
-    const length = text.length < bytes.length ? text.length : bytes.length - 1
+    const length = text.length < bytes.length && !text.includes('\0') ? text.length : 0
     bytes.latin1Write(text, 0, length)
     bytes[length] = 0
     return bytes
@@ -64,9 +67,6 @@ class StringArgument {
 export const path = new StringArgument(PATH_BYTES_MAX)
 export const path2 = new StringArgument(PATH_BYTES_MAX)
 export const key = new StringArgument(KEY_BYTES_MAX)
-
-/** A path too long for the kernel, whatever it names. */
-export const tooLong = (text: string): boolean => text.length >= PATH_BYTES_MAX
 
 /** The positive errno of a failed call. */
 export const errnoOf = (result: number): Errno => toErrno(-result)

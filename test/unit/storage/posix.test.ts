@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import {
   existsSync,
   lstatSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -10,6 +11,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { clock } from '../../../src/core/clock.ts'
@@ -22,6 +24,7 @@ import { type Gfid, gfidText, NULL_GFID, newGfid } from '../../../src/core/gfid.
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { getXattr, listXattr as listOf, removeXattr, setXattr } from '../../../src/sys/xattr.ts'
+import { prepareBrick } from '../../../xlators/storage/posix/prepare.ts'
 import { BrickBench, brickSkip, gfidReq } from '../../lib/brick-bench.ts'
 
 describe('storage/posix', { skip: brickSkip() }, () => {
@@ -370,6 +373,26 @@ describe('storage/posix', { skip: brickSkip() }, () => {
     fd.release()
   })
 
+  test('answers about many entries come in pieces', async () => {
+    const many = brick.graph.inodes.child(brick.root, 'many')!
+    const fd = await brick.opendir(many)
+    const first = await brick.ok('readdirp', { fd, size: 1 << 24, off: 0n })
+    assert.deepEqual([first.entries.length, first.eof], [512, false])
+    const seen = new Set(first.entries.map(({ name }) => name))
+    let off = first.entries.at(-1)!.off
+    for (let eof = false; !eof; ) {
+      const rep = await brick.ok('readdirp', { fd, size: 1 << 24, off })
+      for (const { name } of rep.entries) {
+        assert.ok(!seen.has(name))
+        seen.add(name)
+      }
+      off = rep.entries.at(-1)?.off ?? off
+      eof = rep.eof
+    }
+    assert.equal(seen.size, 1103)
+    fd.release()
+  })
+
   test('reads of a directory that changes; offsets from another open', async () => {
     const dir = await brick.mkdir(brick.root, 'listed')
     const wanted = new Set<string>()
@@ -403,6 +426,14 @@ describe('storage/posix', { skip: brickSkip() }, () => {
     assert.equal(await brick.errno('xattrop', op), E.PERM)
     assert.deepEqual(getXattr(at('keys'), 'trusted.gfid'), Buffer.from(inode.gfid, 'latin1'))
     assert.equal(await brick.errno('removexattr', { loc, name: 'trusted.gfid' }), 0)
+    const cut = { loc, dict: new Dict().setBytes('user.a\0b', Buffer.from('x')), flags: 0 }
+    assert.notEqual(await brick.errno('setxattr', cut), 0)
+    assert.equal(getXattr(at('keys'), 'user.a'), -E.NODATA)
+    const long = { loc, name: `user.${'k'.repeat(2000)}` }
+    assert.notEqual(await brick.errno('getxattr', long), 0)
+    const target = { linkpath: 'x'.repeat(5000), umask: 0, xdata: gfidReq(newGfid()) }
+    const link = { loc: brick.fresh(brick.root, 'long'), ...target }
+    assert.equal(await brick.errno('symlink', link), E.NAMETOOLONG)
     assert.notEqual(getXattr(at('keys'), 'trusted.gfid'), -E.NODATA)
   })
 
@@ -423,6 +454,20 @@ describe('storage/posix', { skip: brickSkip() }, () => {
     }
     assert.match(readFileSync(health, 'latin1'), /^20\d\d-.* \+0000$|^$/)
     again.destroy()
+  })
+
+  test('a directory becomes a brick once', async () => {
+    const id = '01234567-89ab-cdef-0123-456789abcdef'
+    const path = mkdtempSync(join(tmpdir(), 'glusterfs-ts-brick-'))
+    prepareBrick(path, id)
+    prepareBrick(path, id)
+    assert.throws(() => prepareBrick(path, gfidText(newGfid())), /another volume/)
+    const made = await BrickBench.make([], { 'volume-id': id }, path)
+    await made.mkdir(made.root, 'inside')
+    assert.throws(() => prepareBrick(join(path, 'inside'), id), /part of a volume/)
+    assert.throws(() => prepareBrick(join(path, 'inside/deeper'), id), /above it/)
+    assert.throws(() => prepareBrick(path, 'nonsense'), /not a UUID/)
+    made.destroy()
   })
 
   test('set-up errors say what is wrong', async () => {

@@ -27,8 +27,8 @@ import { type Stat, sameFile, statAt, statFs } from '../../../src/sys/stat.ts'
 import { getXattr, setXattr, type Target, XATTR_CREATE } from '../../../src/sys/xattr.ts'
 import { GFID_KEY, gfidOf } from './attributes.ts'
 import type { options } from './options.ts'
+import { VOLUME_ID_KEY } from './prepare.ts'
 
-const VOLUME_ID_KEY = 'trusted.glusterfs.volume-id'
 const OPEN_DIR = entry.O_DIRECTORY | entry.O_NOFOLLOW
 const O_RDWR = 2
 

@@ -35,6 +35,8 @@ const O_TRUNC = 0o1000
 const O_RDWR = 2
 /** Links that get a gfid2path xattr (MAX_GFID2PATH_LINK_SUP). */
 const GFID2PATH_LINKS_MAX = 500
+/** PATH_MAX without its NUL. */
+const LINK_BYTES_MAX = 4095
 const EEXIST = -17
 
 const PREOP_KEY = 'glusterfs.preop.parent.key'
@@ -268,6 +270,7 @@ export function symlink(brick: Brick, frame: Frame, req: Req<'symlink'>): Rep<'s
   const at = begin(brick, frame, req.loc, req.xdata)
   if (at.errno !== 0) return at
   if (req.linkpath === '' || req.linkpath.includes('\0')) return { errno: E.INVAL }
+  if (req.linkpath.length > LINK_BYTES_MAX) return { errno: E.NAMETOOLONG }
   const rc = entry.symlinkAt(req.linkpath, at.parentFd, at.name)
   if (rc < 0) return fail(rc)
   return finish(brick, frame, at, at.target, S_IFLNK, req.xdata)
