@@ -222,7 +222,8 @@ describe('locks', { skip: brickSkip() }, () => {
   })
 
   test('locks follow an fd to the next graph of its client', async () => {
-    const [x, y] = [who(a, 'x'), who(b, 'y')]
+    const old = new TestClient('a, graph 0')
+    const [x, y] = [who(old, 'x'), who(b, 'y')]
     const lk = (creds: Creds, on: Fd) =>
       errno(brick.run('lk', { fd: on, cmd: F_SETLK, flock: flock(F_WRLCK) }, creds))
     assert.equal(await lk(x, fd), 0)
@@ -232,7 +233,7 @@ describe('locks', { skip: brickSkip() }, () => {
     const set = { fd: moved, dict, flags: 0 }
     assert.equal(await errno(brick.run('fsetxattr', set, who(next, ''))), 0)
     fd.release()
-    brick.graph.top.notify({ type: 'client-disconnected', client: a }, undefined)
+    brick.graph.top.notify({ type: 'client-disconnected', client: old }, undefined)
     assert.equal(await lk(y, moved), E.AGAIN)
     assert.equal(await lk(who(next, 'x'), moved), 0)
     const nonsense = new Dict().setBytes('trusted.glusterfs.lockinfo', Buffer.from('nonsense'))
@@ -251,6 +252,21 @@ describe('locks', { skip: brickSkip() }, () => {
     assert.equal(await errno(inodelk(who(b, 'n', -6), F_SETLK, flock(F_WRLCK, 1n, 1n), 'e')), 0)
     await inodelk(who(a, 'x'), F_SETLK, flock(F_UNLCK))
     assert.equal(await errno(removal), 0)
+  })
+
+  test('a client that leaves while it waits for a removal gets no lock', async () => {
+    const name = fd.inode.dentries[0]!.name
+    const c = new TestClient('c')
+    await inodelk(who(a, 'x'), F_SETLK, flock(F_WRLCK))
+    const unlink = { loc: Loc.ofName(brick.root, name, fd.inode), flags: 0 }
+    const removal = brick.run('unlink', unlink, who(b, ''))
+    const waiting = inodelk(who(c, 'n'), F_SETLKW, flock(F_WRLCK), 'e')
+    assert.ok(await isPending(waiting))
+    brick.graph.top.notify({ type: 'client-disconnected', client: c }, undefined)
+    await inodelk(who(a, 'x'), F_SETLK, flock(F_UNLCK))
+    assert.equal(await errno(removal), 0)
+    assert.equal(await errno(waiting), E.AGAIN)
+    assert.equal(await errno(inodelk(who(b, 'm'), F_SETLK, flock(F_WRLCK), 'e')), 0)
   })
 })
 

@@ -112,6 +112,8 @@ export class Locks extends Xlator<typeof options> {
   readonly #locked = new FdContext<number>(this as unknown as Xlator)
   readonly #fds = new Map<number, Fd>()
   #lastFd = 0
+  /** Clients that left: what of theirs still arrives must not lock any more. */
+  readonly #gone = new WeakSet<Client>()
 
   override notify(event: Event, from: Xlator | undefined): void {
     if (event.type === 'client-disconnected') this.#dropClient(event.client)
@@ -128,6 +130,7 @@ export class Locks extends Xlator<typeof options> {
   #inodelk(frame: Frame, gfid: Gfid, req: InodelkReq): MaybePromise<Rep<'inodelk'>> {
     const owner = ownerOf(frame.creds)
     if (owner.id === '' || gfid === NULL_GFID) return { errno: E.INVAL }
+    if (this.#hasLeft(owner)) return { errno: E.AGAIN }
     if (req.cmd === F_GETLK) return { errno: E.OPNOTSUPP }
     if (req.cmd !== F_SETLK && req.cmd !== F_SETLKW) return { errno: E.INVAL }
     const { type, start, len } = req.flock
@@ -170,6 +173,7 @@ export class Locks extends Xlator<typeof options> {
   #entrylk(frame: Frame, gfid: Gfid, req: EntrylkReq): MaybePromise<Rep<'entrylk'>> {
     const owner = ownerOf(frame.creds)
     if (owner.id === '' || gfid === NULL_GFID) return { errno: E.INVAL }
+    if (this.#hasLeft(owner)) return { errno: E.AGAIN }
     const name = req.basename === '' ? undefined : req.basename
     const lock: NameLock = {
       owner,
@@ -206,6 +210,7 @@ export class Locks extends Xlator<typeof options> {
     const end = len === 0n ? END_OF_FILE : len < 0n ? start : start + len
     if (from < 0n) return { errno: E.INVAL }
     const owner = ownerOf(frame.creds)
+    if (this.#hasLeft(owner)) return { errno: E.AGAIN }
     const lock = { owner, fd: req.fd, type, start: from, end, pid }
     const object = this.#need(gfid)
     if (req.cmd === F_GETLK) {
@@ -504,7 +509,12 @@ export class Locks extends Xlator<typeof options> {
     if (object.isIdle && this.#objects.get(gfid) === object) this.#objects.delete(gfid)
   }
 
+  #hasLeft(owner: Owner): boolean {
+    return owner.client !== undefined && this.#gone.has(owner.client)
+  }
+
   #dropClient(client: Client): void {
+    this.#gone.add(client)
     for (const [gfid, object] of [...this.#objects]) {
       object.dropClient(client)
       this.#tidy(gfid, object)
