@@ -8,6 +8,7 @@ export const registry: Readonly<Record<string, Loader>> = {
   'cluster/distribute': () => import('./cluster/distribute/index.ts'),
   'debug/io-stats': () => import('./debug/io-stats/index.ts'),
   'features/access-control': () => import('./features/access-control/index.ts'),
+  'features/arbiter': () => import('./features/arbiter/index.ts'),
   'features/index': () => import('./features/index/index.ts'),
   'features/locks': () => import('./features/locks/index.ts'),
   'features/upcall': () => import('./features/upcall/index.ts'),

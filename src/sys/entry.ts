@@ -2,8 +2,6 @@
 import { AT_FDCWD, bind, path, path2 } from './libc.ts'
 import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW } from './stat.ts'
 
-export { AT_FDCWD } from './libc.ts'
-
 export const O_PATH = 0o10000000
 export const O_DIRECTORY = 0o200000
 export const O_NOFOLLOW = 0o400000

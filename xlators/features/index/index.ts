@@ -234,11 +234,12 @@ export class Index extends Xlator<typeof options> {
 
   // --- link-count --------------------------------------------------------------------------------
 
-  /** Whether anything is pending rides on replies, failed lookups included. The value says where. */
+  /** Whether anything is pending rides on replies, failed lookups included. */
   #withLinkCount<R extends { xdata?: Dict | undefined }>(
     req: Dict | undefined,
     rep: MaybePromise<R>,
   ): MaybePromise<R> {
+    // The key's value names the index.
     const sub = COUNT_KEYS.get(req?.getStr(LINK_COUNT) ?? '')
     if (sub === undefined) return rep
     const add = (answer: R): R => {

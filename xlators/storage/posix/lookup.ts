@@ -202,7 +202,7 @@ function listOpen(req: Req<'readdir'>, file: OpenFile, fill: Fill): Rep<'readdir
 const isSubdirectory = (raw: RawEntry): boolean =>
   raw.type === DT_DIR && raw.name !== '.' && raw.name !== '..'
 
-/** Adds to an entry what a lookup of it would have answered; nothing when it is gone or nameless. */
+/** Adds to an entry what a lookup of it would have answered, unless it is gone or nameless. */
 function describe(
   brick: Brick,
   xdata: Dict | undefined,
