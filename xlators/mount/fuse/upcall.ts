@@ -23,7 +23,7 @@ const NAMES = UP_NLINK | UP_RENAME_FLAGS | UP_FORGET
 
 /**
  * The kernel has been told of this state, or of a later one. Telling it again would do harm: it
- * then ignores the answer to a GETATTR under way, and a read(2) that waits for it sees the old size.
+ * then ignores the answer to a GETATTR under way, and the read(2) that waits sees the old size.
  */
 function isOldNews(bridge: FuseBridge, inode: Inode, { flags, stat }: CacheInvalidation): boolean {
   return (flags & NAMES) === 0 && bridge.seen.get(inode)?.covers(stat) === true
