@@ -2,7 +2,6 @@
 import { E } from '../../../src/core/errno.ts'
 import type { MaybePromise, Rep } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
-import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
 import { isDir, S_IFDIR } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
@@ -11,7 +10,7 @@ import { conditionOf, finishDirectory, viewOf } from './directory-lookup.ts'
 import type { Distribute } from './index.ts'
 import { ANCESTRY_PATH } from './keys.ts'
 import { needsHeal } from './layout.ts'
-import { gfidLoc } from './locks.ts'
+import { freshLoc, gfidLoc } from './locks.ts'
 import { foundFile, type LookupCall, lookup, lookupXdata } from './lookup.ts'
 import { asRoot, worstError } from './subvolumes.ts'
 
@@ -96,19 +95,8 @@ async function healByPath(call: LookupCall, replies: readonly Rep<'lookup'>[]): 
     const inode = table.child(parent, name) ?? table.newInode()
     const found = await lookup(dht, frame, { loc: new Loc(inode, parent, name) })
     if (found.errno !== 0 || !isDir(found.stat)) return
-    parent = namedInode(inode, found.stat.gfid)
+    parent = freshLoc(inode, found.stat.gfid, S_IFDIR).inode
   }
-}
-
-/** The inode for the next step: known, or a stand-in that carries the gfid. */
-function namedInode(inode: Inode, gfid: Gfid): Inode {
-  const known = inode.table.byGfid(gfid)
-  if (known !== undefined) return known
-  if (inode.gfid === NULL_GFID) {
-    inode.gfid = gfid
-    inode.type = S_IFDIR
-  }
-  return inode
 }
 
 /**

@@ -10,6 +10,7 @@ import type { Frame } from '../../../src/core/frame.ts'
 import { type Gfid, gfidText } from '../../../src/core/gfid.ts'
 import {
   type Iatt,
+  S_IFDIR,
   SET_ATTR_ATIME,
   SET_ATTR_GID,
   SET_ATTR_MODE,
@@ -37,7 +38,7 @@ import {
   type Layout,
   type LayoutEntry,
 } from './layout.ts'
-import { gfidLoc, LAYOUT_DOMAIN, LockSet } from './locks.ts'
+import { freshLoc, LAYOUT_DOMAIN, LockSet } from './locks.ts'
 import { lookupXdata } from './lookup.ts'
 import { asRoot } from './subvolumes.ts'
 
@@ -71,7 +72,7 @@ export async function healDirectory(
     healed.mds = await plantMds(dht, root, loc, gfid)
   }
   if (view.differ || missing.length > 0) {
-    const target = gfidLoc(loc.inode, gfid)
+    const target = freshLoc(loc.inode, gfid, S_IFDIR)
     const req = { loc: target, stat: source, valid: ALL_ATTRIBUTES }
     await root.windAll(dht.children, 'setattr', () => req)
     healed.stat = source
@@ -152,7 +153,7 @@ async function plantMds(
   if (hashed === undefined) return undefined
   const dict = new Dict().setBytes(dht.keys.mds, Buffer.alloc(4))
   const xdata = new Dict().setStr(INTERNAL_FOP, 'yes')
-  const target = gfidLoc(loc.inode, gfid)
+  const target = freshLoc(loc.inode, gfid, S_IFDIR)
   const rep = await frame.wind(hashed, 'setxattr', { loc: target, dict, flags: 0, xdata })
   return rep.errno === 0 ? hashed : undefined
 }
@@ -165,7 +166,7 @@ async function healRanges(
   gfid: Gfid,
   seen: Layout,
 ): Promise<Layout> {
-  const target = gfidLoc(loc.inode, gfid)
+  const target = freshLoc(loc.inode, gfid, S_IFDIR)
   const locks = new LockSet(frame)
   try {
     const locked = await locks.inodelkAll(dht.children, target, LAYOUT_DOMAIN)
@@ -236,7 +237,7 @@ export function healXattrsLater(
   const creds = asRoot(frame).creds
   void frame.stack.pool.background(dht, 'dht xattr heal', creds, async (job) => {
     try {
-      await healXattrs(dht, job, gfidLoc(inode, gfid), mds)
+      await healXattrs(dht, job, freshLoc(inode, gfid, S_IFDIR), mds)
     } finally {
       dht.healing.delete(gfid)
     }

@@ -7,7 +7,7 @@ import { E } from '../../../src/core/errno.ts'
 import type { Rep } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
-import { Iatt, S_IFREG, SET_ATTR_GID, SET_ATTR_UID } from '../../../src/core/iatt.ts'
+import { Iatt, S_IFMT, S_IFREG, SET_ATTR_GID, SET_ATTR_UID } from '../../../src/core/iatt.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
 import { LINKTO_MODE } from './attributes.ts'
@@ -20,6 +20,7 @@ import {
   LINKTO_REQUEST_BYTES,
   UNLINK_ONLY_LINKTO,
 } from './keys.ts'
+import { freshLoc } from './locks.ts'
 import { asRoot } from './subvolumes.ts'
 
 /** The subvolume a linkto reply points to; `undefined` when it names none of ours. */
@@ -82,7 +83,7 @@ export function healLinktoOwner(
   const owner = new Iatt()
   owner.uid = stat.uid
   owner.gid = stat.gid
-  const target = new Loc(loc.inode, undefined, undefined, stat.gfid)
+  const target = freshLoc(loc.inode, stat.gfid, stat.mode & S_IFMT)
   const { creds, stack } = asRoot(frame)
   void stack.pool.background(dht, 'dht linkto owner', creds, async (job) => {
     const xdata = new Dict().setStr(INTERNAL_FOP, 'yes')

@@ -17,7 +17,7 @@ import {
   type Req,
 } from '../../../src/core/fop.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
-import type { Gfid } from '../../../src/core/gfid.ts'
+import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
@@ -40,9 +40,24 @@ function newLkOwner(): Buffer {
   return owner
 }
 
-/** The object by gfid alone. `gfid` for an inode that is not linked yet. */
-export function gfidLoc(inode: Inode, gfid: Gfid = inode.gfid): Loc {
-  return new Loc(inode, undefined, undefined, gfid)
+/** The object by gfid alone. */
+export function gfidLoc(inode: Inode): Loc {
+  return Loc.ofInode(inode)
+}
+
+/**
+ * The object a reply has just described, by gfid, before it is linked. What is below keeps its state
+ * on the inode, so it must be the one that stays: the table's, or the fresh one, which gets its
+ * identity now.
+ */
+export function freshLoc(inode: Inode, gfid: Gfid, type: number): Loc {
+  if (inode.gfid === gfid) return Loc.ofInode(inode)
+  const known = inode.table.byGfid(gfid)
+  if (known !== undefined) return Loc.ofInode(known)
+  if (inode.gfid !== NULL_GFID) return Loc.ofInode(inode.table.findOrNew(gfid, type))
+  inode.gfid = gfid
+  inode.type = type
+  return Loc.ofInode(inode)
 }
 
 type Held =

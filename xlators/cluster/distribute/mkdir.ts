@@ -5,7 +5,7 @@ import type { Ok, Rep, Req } from '../../../src/core/fop.ts'
 import { F_WRLCK } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
-import type { Iatt } from '../../../src/core/iatt.ts'
+import { type Iatt, S_IFDIR } from '../../../src/core/iatt.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
 import { mergeIatt } from './attributes.ts'
 import { computeLayout } from './compute-layout.ts'
@@ -14,7 +14,7 @@ import { writeRanges } from './heal.ts'
 import type { Distribute } from './index.ts'
 import { GFID_REQ } from './keys.ts'
 import { COMMIT_HASH_NONE, encodeRange, Layout, RANGE_MAX } from './layout.ts'
-import { gfidLoc, LAYOUT_DOMAIN, LockSet } from './locks.ts'
+import { freshLoc, LAYOUT_DOMAIN, LockSet } from './locks.ts'
 import { lookupXdata } from './lookup.ts'
 import {
   addPreopCheck,
@@ -131,7 +131,7 @@ async function layOut(
   computeLayout(layout, dht.directoryHash(req.loc.path, gfid), commitHash, dht.layoutPolicy)
   layout.sort()
   const root = asRoot(frame)
-  const target = gfidLoc(req.loc.inode, gfid)
+  const target = freshLoc(req.loc.inode, gfid, S_IFDIR)
   const locks = new LockSet(root)
   try {
     const locked = await locks.inodelk(hashed, target, LAYOUT_DOMAIN, F_WRLCK)

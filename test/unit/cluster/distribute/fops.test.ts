@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { E } from '../../../../src/core/errno.ts'
+import type { Loc } from '../../../../src/core/loc.ts'
 import distribute from '../../../../xlators/cluster/distribute/index.ts'
 import { distributeVolfile, FopFailure, type SimMount, simGraph } from '../../../lib/sim-graph.ts'
 
@@ -67,6 +68,18 @@ test('mkdir: copies everywhere, mds on the hashed subvolume, complete layout', a
   ])
   assert.ok(copies.every((copy) => (copy.mode & 0o7777) === 0o750))
   await assertTidy(sim)
+})
+
+test('what is below sees the new directory with its identity, on the inode that stays', async () => {
+  const sim = await mount(3)
+  for (const brick of sim.bricks) brick.requests.length = 0
+  await sim.mkdir('/d')
+  const inode = await sim.inode('/d')
+  const onIt = sim.bricks.flatMap((brick) =>
+    brick.requests.filter(({ fop }) => fop === 'setxattr').map(({ req }) => req),
+  ) as { loc: Loc }[]
+  assert.equal(onIt.length, 3)
+  for (const { loc } of onIt) assert.equal(loc.inode, inode)
 })
 
 test('readdir shows every name once, whatever the batch size', async () => {
