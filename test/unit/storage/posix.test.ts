@@ -21,6 +21,7 @@ import { Fd } from '../../../src/core/fd.ts'
 import { fopNames } from '../../../src/core/fop.ts'
 import { ROOT_CREDS } from '../../../src/core/frame.ts'
 import { type Gfid, gfidText, NULL_GFID, newGfid } from '../../../src/core/gfid.ts'
+import { Iatt, SET_ATTR_ATIME, SET_ATTR_MTIME } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { getXattr, listXattr as listOf, removeXattr, setXattr } from '../../../src/sys/xattr.ts'
@@ -368,8 +369,34 @@ describe('storage/posix', { skip: brickSkip() }, () => {
     ]
     assert.deepEqual(times(await write(6000)), [5000, 6000, 6000])
     assert.deepEqual(times(await write(5500)), [5000, 6000, 6000])
+    const old = Object.assign(new Iatt(), { atime: -5, atimeNsec: 7, mtime: -86_400 })
+    const set = { fd, stat: old, valid: SET_ATTR_ATIME | SET_ATTR_MTIME }
+    const before1970 = times(await brick.ok('fsetattr', set, creds(0, 7000)))
+    assert.deepEqual(before1970, [-5, -86_400, 7000])
     const plain = await brick.mknod(brick.root, 'untimed')
     assert.equal(getXattr(handle(plain.gfid), 'trusted.glusterfs.mdata'), -E.NODATA)
+    fd.release()
+  })
+
+  test('offsets where no file reaches', async () => {
+    const fd = await brick.create(brick.root, 'far')
+    await brick.write(fd, 'x')
+    const offset = Number.MAX_SAFE_INTEGER - 1
+    const read = await brick.ok('readv', { fd, size: 10, offset, flags: 0 })
+    assert.deepEqual([read.size, read.eof], [0, true])
+    const sum = await brick.ok('rchecksum', { fd, offset, len: 4096 })
+    assert.equal(sum.weak, 0)
+    const data = [Buffer.from('x')]
+    assert.equal(await brick.errno('writev', { fd, data, size: 1, offset, flags: 0 }), E.FBIG)
+    const large = { fd, data: [Buffer.alloc(100_000)], size: 100_000, offset, flags: 0 }
+    assert.notEqual(await brick.errno('writev', large), 0)
+    for (const fop of ['discard', 'zerofill'] as const) {
+      assert.notEqual(await brick.errno(fop, { fd, offset, len: offset }), 0)
+      assert.equal(await brick.errno(fop, { fd, offset: 0, len: 0 }), E.INVAL)
+    }
+    assert.notEqual(await brick.errno('ftruncate', { fd, offset }), 0)
+    assert.equal(await brick.errno('seek', { fd, offset, what: 0 }), E.NXIO)
+    assert.equal(await brick.errno('rchecksum', { fd, offset: 0, len: 0xffffffff }), E.INVAL)
     fd.release()
   })
 

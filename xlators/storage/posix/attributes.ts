@@ -83,18 +83,19 @@ export function iattOf(target: Target, gfid: Gfid): Iatt | number {
   return typeof stat === 'number' ? stat : toIatt(stat, gfid, target)
 }
 
-const u64 = (bytes: Buffer, at: number): number =>
-  bytes.readUInt32BE(at) * TWO32 + bytes.readUInt32BE(at + 4)
+/** Seconds may lie before 1970. */
+const i64 = (bytes: Buffer, at: number): number =>
+  bytes.readInt32BE(at) * TWO32 + bytes.readUInt32BE(at + 4)
 
 /** `bytes` holds at least MDATA_BYTES. */
 export function parseMdata(bytes: Buffer): Mdata {
   return {
-    ctime: u64(bytes, 9),
-    ctimeNsec: u64(bytes, 17),
-    mtime: u64(bytes, 25),
-    mtimeNsec: u64(bytes, 33),
-    atime: u64(bytes, 41),
-    atimeNsec: u64(bytes, 49),
+    ctime: i64(bytes, 9),
+    ctimeNsec: i64(bytes, 17),
+    mtime: i64(bytes, 25),
+    mtimeNsec: i64(bytes, 33),
+    atime: i64(bytes, 41),
+    atimeNsec: i64(bytes, 49),
   }
 }
 
