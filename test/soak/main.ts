@@ -121,11 +121,12 @@ async function soak(minutes: number): Promise<boolean> {
   return problems.length === 0 && rssMax < rssMaxMib && empty && fdsAfter <= fdsBefore + 2
 }
 
-const missing = await enterSandbox(import.meta.url)
+const minutes = Number(process.argv[2] ?? 30)
+const missing = await enterSandbox(import.meta.url, (minutes + 10) * 60_000)
 if (missing !== false) {
   console.error(`soak: ${missing}`)
   process.exit(1)
 }
-const held = await soak(Number(process.argv[2] ?? 30))
+const held = await soak(minutes)
 console.log(held ? 'soak: all held' : 'soak: FAILED')
 process.exit(held ? 0 : 1)
