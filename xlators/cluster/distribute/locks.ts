@@ -46,7 +46,7 @@ export function gfidLoc(inode: Inode): Loc {
 }
 
 /**
- * The object a reply has just described, by gfid, before it is linked. What is below keeps its state
+ * The object a reply has just described, by gfid, before it is linked. What is below keeps state
  * on the inode, so it must be the one that stays: the table's, or the fresh one, which gets its
  * identity now.
  */
