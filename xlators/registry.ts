@@ -15,5 +15,6 @@ export const registry: Readonly<Record<string, Loader>> = {
   'features/utime': () => import('./features/utime/index.ts'),
   meta: () => import('./meta/index.ts'),
   'protocol/client': () => import('./protocol/client/index.ts'),
+  'protocol/server': () => import('./protocol/server/index.ts'),
   'storage/posix': () => import('./storage/posix/index.ts'),
 }

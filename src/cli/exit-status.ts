@@ -21,6 +21,8 @@ const statuses: Readonly<Record<ErrorCode, number>> = {
   MOUNT_POINT: 1,
   FUSE_DEVICE: 1,
   MOUNT_FAILED: 1,
+  LISTEN_FAILED: 1,
+  VOLUME_STATE: 1,
 }
 
 /** 1..255 for any error. */

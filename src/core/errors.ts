@@ -20,6 +20,8 @@ export type ErrorCode =
   | 'MOUNT_POINT'
   | 'FUSE_DEVICE'
   | 'MOUNT_FAILED'
+  | 'LISTEN_FAILED'
+  | 'VOLUME_STATE'
 
 export class GlusterError extends Error {
   readonly code: ErrorCode
