@@ -87,7 +87,7 @@ export class BrickBench {
 
   /** Stops the brick; its directory stays. */
   stop(): void {
-    this.graph.stop()
+    void this.graph.stop()
   }
 
   destroy(): void {

@@ -72,7 +72,7 @@ export class Twins {
   }
 
   async stop(): Promise<void> {
-    this.stock.graph.stop()
+    await this.stock.graph.stop()
     this.ours.stop()
     await this.volume.killBricks()
   }

@@ -318,6 +318,7 @@ export class MdCache extends Xlator<typeof options> {
       case 'upcall':
         this.#upcall(event.upcall)
         break
+      default:
     }
     super.notify(event, from)
   }
