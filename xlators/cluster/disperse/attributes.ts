@@ -5,27 +5,25 @@ import type { Fd } from '../../../src/core/fd.ts'
 import type { FopName, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { type Iatt, isReg } from '../../../src/core/iatt.ts'
-import type { Inode } from '../../../src/core/inode.ts'
+import type { Loc } from '../../../src/core/loc.ts'
 import type { Disperse } from './index.ts'
 import { begin, type Intent, type Transaction } from './transaction.ts'
 import { withoutOwn, XATTR_PREFIX } from './xattrs.ts'
 
-const readsAll = (inode: Inode, fd?: Fd): Intent => ({ inode, fd, shared: true, query: true })
+/** The object of a fop, by loc or by fd. */
+const at = (loc: Loc): Intent => ({ inode: loc.inode, gfid: loc.gfid })
+const on = (fd: Fd): Intent => ({ inode: fd.inode, fd })
 
-const readsOne = (inode: Inode, fd?: Fd): Intent => ({
-  inode,
-  fd,
+const readsAll = (object: Intent): Intent => ({ ...object, shared: true, query: true })
+
+const readsOne = (object: Intent): Intent => ({
+  ...object,
   shared: true,
   oneBrick: true,
   query: true,
 })
 
-const changes = (inode: Inode, fd?: Fd): Intent => ({
-  inode,
-  fd,
-  query: true,
-  updateMetadata: true,
-})
+const changes = (object: Intent): Intent => ({ ...object, query: true, updateMetadata: true })
 
 /** Runs `fop` on all bricks under the lock; `finish` sees a success before it is returned. */
 async function onAll<K extends FopName>(
@@ -83,19 +81,19 @@ function setSize(tx: Transaction, ...stats: Iatt[]): void {
 }
 
 export function stat(ec: Disperse, frame: Frame, req: Req<'stat'>): Promise<Rep<'stat'>> {
-  return onAll(ec, frame, readsAll(req.loc.inode), 'stat', req, (tx, rep) => {
+  return onAll(ec, frame, readsAll(at(req.loc)), 'stat', req, (tx, rep) => {
     if (rep.errno === 0) setSize(tx, rep.stat)
   })
 }
 
 export function fstat(ec: Disperse, frame: Frame, req: Req<'fstat'>): Promise<Rep<'fstat'>> {
-  return onAll(ec, frame, readsAll(req.fd.inode, req.fd), 'fstat', req, (tx, rep) => {
+  return onAll(ec, frame, readsAll(on(req.fd)), 'fstat', req, (tx, rep) => {
     if (rep.errno === 0) setSize(tx, rep.stat)
   })
 }
 
 export function setattr(ec: Disperse, frame: Frame, req: Req<'setattr'>): Promise<Rep<'setattr'>> {
-  return onAll(ec, frame, changes(req.loc.inode), 'setattr', req, (tx, rep) => {
+  return onAll(ec, frame, changes(at(req.loc)), 'setattr', req, (tx, rep) => {
     if (rep.errno === 0) setSize(tx, rep.prestat, rep.poststat)
   })
 }
@@ -105,19 +103,19 @@ export function fsetattr(
   frame: Frame,
   req: Req<'fsetattr'>,
 ): Promise<Rep<'fsetattr'>> {
-  return onAll(ec, frame, changes(req.fd.inode, req.fd), 'fsetattr', req, (tx, rep) => {
+  return onAll(ec, frame, changes(on(req.fd)), 'fsetattr', req, (tx, rep) => {
     if (rep.errno === 0) setSize(tx, rep.prestat, rep.poststat)
   })
 }
 
 export const access = (ec: Disperse, frame: Frame, req: Req<'access'>): Promise<Rep<'access'>> =>
-  onOne(ec, frame, readsOne(req.loc.inode), 'access', req)
+  onOne(ec, frame, readsOne(at(req.loc)), 'access', req)
 
 export const readlink = (
   ec: Disperse,
   frame: Frame,
   req: Req<'readlink'>,
-): Promise<Rep<'readlink'>> => onOne(ec, frame, readsOne(req.loc.inode), 'readlink', req)
+): Promise<Rep<'readlink'>> => onOne(ec, frame, readsOne(at(req.loc)), 'readlink', req)
 
 const isOwn = (name: string) => name.startsWith(XATTR_PREFIX)
 
@@ -129,7 +127,7 @@ export function setxattr(
   req: Req<'setxattr'>,
 ): Rep<'setxattr'> | Promise<Rep<'setxattr'>> {
   if (namesOwn(req.dict)) return { errno: E.PERM }
-  return onAll(ec, frame, changes(req.loc.inode), 'setxattr', req)
+  return onAll(ec, frame, changes(at(req.loc)), 'setxattr', req)
 }
 
 export function fsetxattr(
@@ -138,7 +136,7 @@ export function fsetxattr(
   req: Req<'fsetxattr'>,
 ): Rep<'fsetxattr'> | Promise<Rep<'fsetxattr'>> {
   if (namesOwn(req.dict)) return { errno: E.PERM }
-  return onAll(ec, frame, changes(req.fd.inode, req.fd), 'fsetxattr', req)
+  return onAll(ec, frame, changes(on(req.fd)), 'fsetxattr', req)
 }
 
 export function removexattr(
@@ -147,7 +145,7 @@ export function removexattr(
   req: Req<'removexattr'>,
 ): Rep<'removexattr'> | Promise<Rep<'removexattr'>> {
   if (isOwn(req.name)) return { errno: E.PERM }
-  return onAll(ec, frame, changes(req.loc.inode), 'removexattr', req)
+  return onAll(ec, frame, changes(at(req.loc)), 'removexattr', req)
 }
 
 export function fremovexattr(
@@ -156,18 +154,18 @@ export function fremovexattr(
   req: Req<'fremovexattr'>,
 ): Rep<'fremovexattr'> | Promise<Rep<'fremovexattr'>> {
   if (isOwn(req.name)) return { errno: E.PERM }
-  return onAll(ec, frame, changes(req.fd.inode, req.fd), 'fremovexattr', req)
+  return onAll(ec, frame, changes(on(req.fd)), 'fremovexattr', req)
 }
 
 export const xattrop = (ec: Disperse, frame: Frame, req: Req<'xattrop'>): Promise<Rep<'xattrop'>> =>
-  onAll(ec, frame, { inode: req.loc.inode, updateMetadata: true }, 'xattrop', req)
+  onAll(ec, frame, { ...at(req.loc), updateMetadata: true }, 'xattrop', req)
 
 export const fxattrop = (
   ec: Disperse,
   frame: Frame,
   req: Req<'fxattrop'>,
 ): Promise<Rep<'fxattrop'>> =>
-  onAll(ec, frame, { inode: req.fd.inode, fd: req.fd, updateMetadata: true }, 'fxattrop', req)
+  onAll(ec, frame, { ...on(req.fd), updateMetadata: true }, 'fxattrop', req)
 
 /** Takes our own xattrs out of a reply. */
 function hideOwn<K extends 'getxattr' | 'fgetxattr'>(rep: Rep<K>): Rep<K> {
@@ -181,7 +179,7 @@ export async function getxattr(
   req: Req<'getxattr'>,
 ): Promise<Rep<'getxattr'>> {
   if (req.name !== undefined && isOwn(req.name)) return { errno: E.NODATA }
-  return hideOwn<'getxattr'>(await onOne(ec, frame, readsOne(req.loc.inode), 'getxattr', req))
+  return hideOwn<'getxattr'>(await onOne(ec, frame, readsOne(at(req.loc)), 'getxattr', req))
 }
 
 export async function fgetxattr(
@@ -190,6 +188,6 @@ export async function fgetxattr(
   req: Req<'fgetxattr'>,
 ): Promise<Rep<'fgetxattr'>> {
   if (req.name !== undefined && isOwn(req.name)) return { errno: E.NODATA }
-  const intent = readsOne(req.fd.inode, req.fd)
+  const intent = readsOne(on(req.fd))
   return hideOwn<'fgetxattr'>(await onOne(ec, frame, intent, 'fgetxattr', req))
 }

@@ -15,7 +15,7 @@ import { type Event, UP_INVAL_ATTR } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import type { Fop } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
-import type { Gfid } from '../../../src/core/gfid.ts'
+import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
 import { S_IFDIR } from '../../../src/core/iatt.ts'
 import { type Inode, inodePath } from '../../../src/core/inode.ts'
 import type { OptionValues } from '../../../src/core/options.ts'
@@ -269,11 +269,12 @@ export class Disperse extends Xlator<typeof options> {
     return inodePath(inode)
   }
 
-  lockOf(inode: Inode): InodeLock {
-    let lock = this.#locks.get(inode.gfid)
+  lockOf(inode: Inode, gfid: Gfid): InodeLock {
+    assert(gfid !== NULL_GFID, 'lock of an inode without gfid')
+    let lock = this.#locks.get(gfid)
     if (lock === undefined) {
-      lock = new InodeLock(this, inode)
-      this.#locks.set(inode.gfid, lock)
+      lock = new InodeLock(this, inode, gfid)
+      this.#locks.set(gfid, lock)
     }
     return lock
   }
@@ -326,7 +327,8 @@ export class Disperse extends Xlator<typeof options> {
 
   /** A fop found that a connected brick differs from the others. */
   reportDamage(frame: Frame, inode: Inode, intent: Intent): void {
-    if (isHealFrame(frame)) return
+    // An object just made and not linked yet is reported by the next fop on it.
+    if (isHealFrame(frame) || inode.gfid === NULL_GFID) return
     const looked = intent.updateData !== true && intent.updateMetadata !== true
     this.heals.known(inode, looked && inode.type === S_IFDIR)
   }

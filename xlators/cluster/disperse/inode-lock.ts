@@ -47,6 +47,7 @@ export class InodeLock {
   readonly #ec: Disperse
   readonly inode: Inode
   readonly gfid: Gfid
+  readonly #loc: Loc
   readonly #owner = newLockOwner()
   readonly #running = new Set<Use>()
   readonly #waiting: Waiter[] = []
@@ -57,10 +58,11 @@ export class InodeLock {
   #releasing = false
   #idle: Timer | undefined
 
-  constructor(ec: Disperse, inode: Inode) {
+  constructor(ec: Disperse, inode: Inode, gfid: Gfid) {
     this.#ec = ec
     this.inode = inode
-    this.gfid = inode.gfid
+    this.gfid = gfid
+    this.#loc = new Loc(inode, undefined, undefined, gfid)
   }
 
   /** The session, for a fop between `enter` and `leave`. */
@@ -192,7 +194,7 @@ export class InodeLock {
     const minimum = ec.geometry.dataCount
     const result = await lockBricks(this.#brickLock(frame), ec.up, minimum, true)
     if (result.errno !== 0) return result
-    const session = new Session(ec, this.inode, result.held)
+    const session = new Session(ec, this.#loc, result.held)
     // A brick that went down meanwhile has forgotten the lock.
     session.exclude(~ec.up)
     if (this.#contended) session.release = true
@@ -203,7 +205,7 @@ export class InodeLock {
   #brickLock(frame: Frame): BrickLock {
     const ec = this.#ec
     const own = frame.with({ uid: 0, gid: 0, lkOwner: this.#owner })
-    const loc = Loc.ofInode(this.inode)
+    const loc = this.#loc
     const send = (brick: number, cmd: number, type: number) => {
       const flock: Flock = { type, whence: 0, start: 0n, len: 0n, pid: 0, lkOwner: NO_LK_OWNER }
       return own.wind(ec.children[brick]!, 'inodelk', { loc, volume: ec.name, cmd, flock })

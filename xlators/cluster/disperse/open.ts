@@ -39,7 +39,12 @@ export async function opendir(
   frame: Frame,
   req: Req<'opendir'>,
 ): Promise<Rep<'opendir'>> {
-  const tx = await begin(ec, frame, { inode: req.loc.inode, shared: true, query: true })
+  const tx = await begin(ec, frame, {
+    inode: req.loc.inode,
+    gfid: req.loc.gfid,
+    shared: true,
+    query: true,
+  })
   if (tx.errno !== 0) return tx
   try {
     const answer = await tx.send('opendir', {

@@ -28,7 +28,10 @@ export async function truncate(
 ): Promise<Rep<'truncate'>> {
   const { inode } = req.loc
   const start = ec.geometry.down(req.offset)
-  const tx = await begin(ec, frame, changesData(inode, undefined, start, Number.POSITIVE_INFINITY))
+  const tx = await begin(ec, frame, {
+    ...changesData(inode, undefined, start, Number.POSITIVE_INFINITY),
+    gfid: req.loc.gfid,
+  })
   if (tx.errno !== 0) return tx
   try {
     const { rep } = await tx.send('truncate', {

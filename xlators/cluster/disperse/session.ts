@@ -9,7 +9,7 @@ import { type Ok, type Rep, XATTROP_ADD_ARRAY64 } from '../../../src/core/fop.ts
 import type { Frame } from '../../../src/core/frame.ts'
 import { S_IFREG } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
-import { Loc } from '../../../src/core/loc.ts'
+import type { Loc } from '../../../src/core/loc.ts'
 import type { Disperse } from './index.ts'
 import { bit, bricksOf, count } from './mask.ts'
 import { StripeCache } from './stripe-cache.ts'
@@ -45,6 +45,8 @@ type Status = { errno: 0 } | { errno: Errno }
 
 export class Session {
   readonly #ec: Disperse
+  /** The inode by gfid. */
+  readonly #loc: Loc
   readonly inode: Inode
   /** Bricks the lock is held on. */
   readonly held: number
@@ -73,9 +75,10 @@ export class Session {
   #storedSize = 0
   #preparing: Promise<Status> | undefined
 
-  constructor(ec: Disperse, inode: Inode, held: number) {
+  constructor(ec: Disperse, loc: Loc, held: number) {
     this.#ec = ec
-    this.inode = inode
+    this.#loc = loc
+    this.inode = loc.inode
     this.held = held
     this.good = held
     this.stripes = new StripeCache(ec.options['stripe-cache'], ec.stripeStats)
@@ -298,7 +301,7 @@ export class Session {
     const root = frame.with({ uid: 0, gid: 0 })
     const children = bricks.map((brick) => this.#ec.children[brick]!)
     const fd = this.fd
-    const loc = Loc.ofInode(this.inode)
+    const loc = this.#loc
     const replies =
       fd === undefined
         ? await root.windAll(children, 'xattrop', () => ({ loc, op: XATTROP_ADD_ARRAY64, dict }))

@@ -18,6 +18,8 @@ import type { Session } from './session.ts'
 /** How a fop takes part in the session of one inode. */
 export interface Intent {
   inode: Inode
+  /** Where the inode does not carry it yet: an object just made and not linked. */
+  gfid?: Gfid
   fd?: Fd | undefined
   start?: number
   end?: number
@@ -85,7 +87,7 @@ export class Transaction {
       fop,
       targets,
       spread: how.spread,
-      first: how.spread === 'all' ? 0 : ec.firstBrick(this.#intent.inode.gfid),
+      first: how.spread === 'all' ? 0 : ec.firstBrick(this.#lock.gfid),
       minimum,
       healing: healing & targets,
       strict: this.#lockedGfids(also),
@@ -110,8 +112,8 @@ export class Transaction {
   }
 
   #lockedGfids(also: Transaction | undefined): Gfid[] {
-    const own = this.#intent.inode.gfid
-    return also === undefined ? [own] : [own, also.#intent.inode.gfid]
+    const own = this.#lock.gfid
+    return also === undefined ? [own] : [own, also.#lock.gfid]
   }
 
   #book<K extends FopName>(
@@ -145,7 +147,7 @@ export async function begin(
   intent: Intent,
 ): Promise<Transaction | { errno: Errno }> {
   if (!ec.isUp) return { errno: E.NOTCONN }
-  const lock = ec.lockOf(intent.inode)
+  const lock = ec.lockOf(intent.inode, intent.gfid ?? intent.inode.gfid)
   const use: Use = {
     start: intent.start ?? 0,
     end: intent.end ?? Number.POSITIVE_INFINITY,

@@ -4,7 +4,8 @@ import { test } from 'node:test'
 import { Dict } from '../../../../src/core/dict.ts'
 import { E } from '../../../../src/core/errno.ts'
 import type { Fd } from '../../../../src/core/fd.ts'
-import type { newGfid } from '../../../../src/core/gfid.ts'
+import { newGfid } from '../../../../src/core/gfid.ts'
+import { Loc } from '../../../../src/core/loc.ts'
 import { Codec } from '../../../../xlators/cluster/disperse/codec/codec.ts'
 import { firstOfGfid } from '../../../../xlators/cluster/disperse/read-policy.ts'
 import { type DisperseGraph, disperseGraph, letGo } from '../../../lib/disperse-graph.ts'
@@ -116,7 +117,6 @@ void test('a brick that returns is healed by whoever meets the damage', async ()
     name: 'trusted.ec.heal',
   })
   assert.equal(healed.dict.getStr('trusted.ec.heal'), 'Good: 111111, Bad: 000000')
-  const { Loc } = await import('../../../../src/core/loc.ts')
   await volume.bench.ok('getxattr', { loc: Loc.ofInode(root), name: 'trusted.ec.heal' })
   await healsDone(volume)
   await letGo(volume)
@@ -234,6 +234,22 @@ void test('two clients append to one file: nothing is lost, locks change hands',
     counts[record[0]! - 65]!++
   }
   assert.deepEqual(counts, [20, 20])
+})
+
+void test('an object just made is reached by the gfid of its loc', async () => {
+  const volume = await disperseGraph(2, 1)
+  const { bench } = volume
+  const { root } = bench.graph.inodes
+  const gfid = newGfid()
+  const fresh = bench.graph.inodes.newInode()
+  const xdata = new Dict().setGfid('gfid-req', gfid)
+  const loc = new Loc(fresh, root, 'd', gfid)
+  await bench.ok('mkdir', { loc, mode: 0o755, umask: 0, xdata })
+  // As cluster/distribute writes a layout before the mount links the directory.
+  const dict = new Dict().setBytes('trusted.glusterfs.dht', Buffer.alloc(16))
+  await bench.ok('setxattr', { loc, dict, flags: 0 })
+  await letGo(volume)
+  assert.equal(xattr(volume, 0, '/d', 'version'), '00000000000000000000000000000001')
 })
 
 void test('own xattrs are hidden', async () => {
