@@ -118,6 +118,7 @@ export class SimBrick extends Xlator<typeof options> {
   /** Brings the brick up or down and tells the graph. */
   set up(up: boolean) {
     this.#up = up
+    if (!up) this.store.locks.disconnected(this.client)
     this.notifyParents({ type: up ? 'child-up' : 'child-down' })
   }
 

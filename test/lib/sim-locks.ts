@@ -63,12 +63,23 @@ export class SimLocks {
     const index = this.held.findIndex((other) => same(other, lock))
     if (index < 0) return false
     this.held.splice(index, 1)
+    this.#grant()
+    return true
+  }
+
+  /** The connection of `client` is gone, and its locks with it. */
+  disconnected(client: string): void {
+    const left = this.held.filter(({ owner }) => !owner.startsWith(`${client}:`))
+    this.held.splice(0, this.held.length, ...left)
+    this.#grant()
+  }
+
+  #grant(): void {
     for (const waiter of [...this.waiting]) {
       if (this.held.some((other) => conflict(other, waiter.lock))) continue
       this.waiting.splice(this.waiting.indexOf(waiter), 1)
       this.held.push(waiter.lock)
       waiter.grant()
     }
-    return true
   }
 }

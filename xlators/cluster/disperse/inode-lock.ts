@@ -147,8 +147,8 @@ export class InodeLock {
         try {
           const status = await session.finish(frame)
           if (status.errno !== 0) this.#ec.lostUpdate(this.inode, status.errno)
-          await unlockBricks(this.#brickLock(frame), session.held)
         } finally {
+          await unlockBricks(this.#brickLock(frame), session.held)
           this.#session = undefined
           this.#releasing = false
           this.#startWaiting()

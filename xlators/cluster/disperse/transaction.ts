@@ -79,7 +79,8 @@ export class Transaction {
     targets &= how.only ?? ~0
     const xdata = how.xdata?.clone() ?? new Dict()
     xdata.setStr('glusterfs.inodelk-dom-count', ec.name)
-    if (updates && count(targets) < ec.updateQuorum(this.#frame)) {
+    const quorum = ec.updateQuorum(this.#frame)
+    if (updates && count(targets) < quorum) {
       return { rep: { errno: E.IO }, good: 0, sent: 0, replies: [] }
     }
     const minimum = how.minimum ?? ec.geometry.dataCount
@@ -94,7 +95,11 @@ export class Transaction {
       req: (brick) => how.req(brick, xdata),
     })
     for (const session of sessions) this.#book(session, answer, targets, updates)
-    return answer
+    if (!updates || answer.rep.errno !== 0 || count(answer.good) >= quorum) return answer
+    // It happened all the same on the bricks that took it: the others are behind now.
+    this.changed()
+    also?.changed()
+    return { ...answer, rep: { errno: E.IO } }
   }
 
   /** The fop changed data or metadata on a quorum: counts in the versions. */

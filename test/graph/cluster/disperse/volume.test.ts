@@ -187,7 +187,7 @@ void test('a write without quorum fails and stays marked', async () => {
 })
 
 void test('quorum-count refuses changes that too few bricks would take', async () => {
-  const volume = await disperseGraph(4, 2, { 'quorum-count': '5' })
+  const volume = await disperseGraph(4, 2, { 'quorum-count': '5', 'background-heals': '0' })
   await volume.mount.close(await newFile(volume, 'f', vectorBytes(1, 100)))
   await letGo(volume)
   volume.bricks[0]!.up = false
@@ -195,6 +195,20 @@ void test('quorum-count refuses changes that too few bricks would take', async (
   volume.bricks[1]!.up = false
   assert.equal(await volume.mount.create('h'), E.IO)
   assert.equal((await readAll(volume, 'f')).length, 100)
+  await letGo(volume)
+  // Brick 0 has missed `g` and so gets no more entries; brick 1 has missed nothing.
+  // Enough bricks are there, but too few take the change: it fails, and who missed it is behind.
+  volume.bricks[0]!.up = true
+  volume.bricks[1]!.up = true
+  for (const brick of [4, 5]) {
+    volume.bricks[brick]!.fail = (fop) => (fop === 'writev' ? E.NOSPC : undefined)
+  }
+  const fd = await newFile(volume, 'k')
+  assert.equal(await volume.mount.write(fd, 0, vectorBytes(2, 100)), E.IO)
+  await letGo(volume)
+  assert.equal(xattr(volume, 1, '/k', 'version'), '00000000000000010000000000000001')
+  assert.equal(xattr(volume, 1, '/k', 'dirty'), '00000000000000010000000000000001')
+  assert.equal(xattr(volume, 4, '/k', 'version'), '00000000000000000000000000000000')
 })
 
 void test('two clients append to one file: nothing is lost, locks change hands', async () => {
