@@ -64,7 +64,14 @@ export class ManagementServer {
       closed: (connection) => this.#watchers.delete(connection),
     })
     for (const name of this.store.names()) {
-      if (this.store.load(name).started) await this.#startBricks(this.store.load(name))
+      const volume = this.store.load(name)
+      if (!volume.started) continue
+      try {
+        await this.#startBricks(volume)
+      } catch (error) {
+        // The other volumes, and this one's other bricks, serve on.
+        this.#log.error(error instanceof GlusterError ? error.message : { err: error })
+      }
     }
   }
 

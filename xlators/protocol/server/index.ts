@@ -52,7 +52,7 @@ export class BrickServer extends Xlator<typeof options> {
   constructor(init: XlatorInit<typeof options>) {
     super(init)
     this.listening = new Promise((resolve, reject) => {
-      this.#startListening = () => this.#listen().then(resolve, reject)
+      this.#startListening = () => void this.#listen().then(resolve, reject)
     })
   }
 

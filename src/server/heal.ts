@@ -1,0 +1,140 @@
+/**
+ * Heals an embedded dispersed volume: what the bricks' indices name is healed by a client of this
+ * process, again and again until they are empty or nothing moves any more.
+ */
+import { randomUUID } from 'node:crypto'
+import { readdirSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { registry } from '../../xlators/registry.ts'
+import { clock } from '../core/clock.ts'
+import { GlusterError } from '../core/errors.ts'
+import { CallPool, CLIENT_PID_SELF_HEALD, ROOT_CREDS } from '../core/frame.ts'
+import { parseGfid } from '../core/gfid.ts'
+import { InodeTable } from '../core/inode.ts'
+import { Loc } from '../core/loc.ts'
+import type { Xlator } from '../core/xlator.ts'
+import { buildGraph, type Graph } from '../graph/build.ts'
+import { parseVolfile } from '../graph/volfile.ts'
+import { clientVolfile } from './volfiles.ts'
+import type { Volume } from './volume.ts'
+
+const CONNECT_MAX_MS = 10_000
+/** Rounds without progress before it is given up. */
+const IDLE_ROUNDS_MAX = 3
+const ROUND_PAUSE_MS = 500
+const HEAL_KEY = 'trusted.ec.heal'
+
+const sleep = (ms: number): Promise<void> => new Promise((done) => void clock.after(ms, done))
+
+/** Gfids (text) that the indices of the volume's bricks name, by set of bricks. */
+export function pendingHeals(volume: Volume): Set<string>[] {
+  const { bricks, disperse } = volume
+  const width = disperse === undefined ? 1 : disperse.data + disperse.redundancy
+  const sets: Set<string>[] = []
+  for (const [index, brick] of bricks.entries()) {
+    const set = Math.floor(index / width)
+    sets[set] ??= new Set()
+    for (const name of indexEntries(brick)) sets[set].add(name)
+  }
+  return sets
+}
+
+function indexEntries(brick: string): string[] {
+  try {
+    const names = readdirSync(`${brick}/.glusterfs/indices/xattrop`)
+    return names.filter((name) => parseGfid(name) !== undefined)
+  } catch {
+    // Never written to: nothing to heal.
+    return []
+  }
+}
+
+const count = (sets: readonly Set<string>[]): number =>
+  sets.reduce((sum, { size }) => sum + size, 0)
+
+/**
+ * Heals; `progress` hears how many objects are left. Returns that number at the end. Throws
+ * GlusterError when the bricks cannot be reached.
+ */
+export async function healVolume(
+  volume: Volume,
+  host: string,
+  port: number,
+  progress: (left: number) => void,
+): Promise<number> {
+  if (volume.disperse === undefined) return 0
+  const graph = await connect(volume, host, port)
+  try {
+    let left = count(pendingHeals(volume))
+    for (let idle = 0; left > 0 && idle < IDLE_ROUNDS_MAX; ) {
+      progress(left)
+      for (const [set, gfids] of pendingHeals(volume).entries()) {
+        const xl = graph.find(`${volume.name}-disperse-${set}`)
+        for (const gfid of gfids) if (xl !== undefined) await healOne(graph, xl, gfid)
+      }
+      await sleep(ROUND_PAUSE_MS)
+      const now = count(pendingHeals(volume))
+      idle = now < left ? 0 : idle + 1
+      left = now
+    }
+    return left
+  } finally {
+    await graph.stop()
+  }
+}
+
+async function healOne(graph: Graph, xl: Xlator, text: string): Promise<void> {
+  const gfid = parseGfid(text)
+  if (gfid === undefined) return
+  const creds = { ...ROOT_CREDS, pid: CLIENT_PID_SELF_HEALD }
+  await graph.pool.background(xl, 'heal', creds, async (frame) => {
+    const found = await frame.wind(xl, 'lookup', { loc: Loc.ofGfid(graph.inodes, gfid) })
+    // Gone, or not to be read yet: the index entry tells in the next round.
+    if (found.errno !== 0) return
+    const inode = graph.inodes.link(graph.inodes.newInode(), undefined, undefined, found.stat)
+    if (inode === undefined) return
+    await frame.wind(xl, 'getxattr', { loc: Loc.ofInode(inode), name: HEAL_KEY })
+  })
+}
+
+async function connect(volume: Volume, host: string, port: number): Promise<Graph> {
+  const source = `${volume.name} (heal)`
+  const all = parseVolfile(clientVolfile(volume, host, port), source)
+  const wanted = ['protocol/client', 'cluster/disperse', 'cluster/distribute']
+  const graph = await buildGraph({
+    volfile: { ...all, volumes: all.volumes.filter(({ type }) => wanted.includes(type)) },
+    load: async (type) => (await registry[type]?.())?.default,
+    id: 0,
+    volfileId: volume.name,
+    pool: new CallPool(),
+    inodes: new InodeTable(),
+    process: {
+      uuid: randomUUID(),
+      hostname: hostname(),
+      processName: 'glustershd',
+      subdirMount: undefined,
+      secureMgmt: false,
+    },
+  })
+  const up = new Promise<void>((resolve, reject) => {
+    const timer = clock.after(CONNECT_MAX_MS, () => {
+      reject(new GlusterError('NO_BRICK_UP', `no brick of volume '${volume.name}' answers`))
+    })
+    const above = {
+      notify: ({ type }: { type: string }) => {
+        if (type !== 'child-up') return
+        timer.clear()
+        resolve()
+      },
+    }
+    graph.top.parents.push(above as unknown as Xlator)
+  })
+  graph.start()
+  try {
+    await up
+    return graph
+  } catch (error) {
+    await graph.stop()
+    throw error
+  }
+}
