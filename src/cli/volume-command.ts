@@ -139,10 +139,10 @@ async function startServer(globals: Globals, store: VolumeStore): Promise<void> 
   child.once('exit', () => {
     ended = true
   })
-  const [any] = store.names()
+  const volume = store.names()[0] ?? ''
   for (let waited = 0; waited < SERVER_START_MAX_MS && !ended; waited += SERVER_POLL_MS) {
     await sleep(SERVER_POLL_MS)
-    if (await ask(controlOf(store), { command: 'status', volume: any ?? '' })) return
+    if (await ask(controlOf(store), { command: 'status', volume })) return
   }
   const where = store.path('logs', 'start.log')
   throw new GlusterError('SERVER_UNREACHABLE', `the management server did not start: see ${where}`)

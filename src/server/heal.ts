@@ -3,7 +3,7 @@
  * process, again and again until they are empty or nothing moves any more.
  */
 import { randomUUID } from 'node:crypto'
-import { readdirSync } from 'node:fs'
+import { lstatSync, readdirSync, rmSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { registry } from '../../xlators/registry.ts'
 import { clock } from '../core/clock.ts'
@@ -39,13 +39,42 @@ export function pendingHeals(volume: Volume): Set<string>[] {
   return sets
 }
 
+const indexOf = (brick: string): string => `${brick}/.glusterfs/indices/xattrop`
+
 function indexEntries(brick: string): string[] {
   try {
-    const names = readdirSync(`${brick}/.glusterfs/indices/xattrop`)
+    const names = readdirSync(indexOf(brick))
     return names.filter((name) => parseGfid(name) !== undefined)
   } catch {
     // Never written to: nothing to heal.
     return []
+  }
+}
+
+/**
+ * Drops index entries of objects that no brick has any more: removed while their last change was
+ * not yet marked as complete. The stock self-heal daemon does the same when a gfid is gone.
+ */
+function dropGone(volume: Volume): void {
+  const { bricks, disperse } = volume
+  const width = disperse === undefined ? 1 : disperse.data + disperse.redundancy
+  for (const [set, gfids] of pendingHeals(volume).entries()) {
+    const members = bricks.slice(set * width, (set + 1) * width)
+    for (const gfid of gfids) {
+      if (members.some((brick) => hasHandle(brick, gfid))) continue
+      for (const brick of members) rmSync(`${indexOf(brick)}/${gfid}`, { force: true })
+    }
+  }
+}
+
+function hasHandle(brick: string, gfid: string): boolean {
+  const path = `${brick}/.glusterfs/${gfid.slice(0, 2)}/${gfid.slice(2, 4)}/${gfid}`
+  try {
+    lstatSync(path)
+    return true
+  } catch (error) {
+    // A disk that does not answer proves nothing.
+    return (error as NodeJS.ErrnoException).code !== 'ENOENT'
   }
 }
 
@@ -65,6 +94,7 @@ export async function healVolume(
   if (volume.disperse === undefined) return 0
   const graph = await connect(volume, host, port)
   try {
+    dropGone(volume)
     let left = count(pendingHeals(volume))
     for (let idle = 0; left > 0 && idle < IDLE_ROUNDS_MAX; ) {
       progress(left)
@@ -73,6 +103,7 @@ export async function healVolume(
         for (const gfid of gfids) if (xl !== undefined) await healOne(graph, xl, gfid)
       }
       await sleep(ROUND_PAUSE_MS)
+      dropGone(volume)
       const now = count(pendingHeals(volume))
       idle = now < left ? 0 : idle + 1
       left = now

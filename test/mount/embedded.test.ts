@@ -1,0 +1,244 @@
+/**
+ * Embedded volumes: our client, and the stock one where it is installed, on our bricks. Runs
+ * without GlusterFS; needs root and /dev/fuse.
+ */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
+import * as fs from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { brickSkip } from '../lib/brick-bench.ts'
+import { launcher, projectRoot, type RunResult, run, sleep } from '../lib/sandbox.ts'
+
+const command = join(projectRoot, 'bin/gluster-ts')
+const stock = '/usr/sbin/glusterfs'
+
+function skipReason(): string | false {
+  if (process.geteuid?.() !== 0) return 'needs root'
+  if (!fs.existsSync('/dev/fuse')) return 'needs /dev/fuse'
+  return brickSkip()
+}
+
+const skip = skipReason()
+const digest = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
+
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === 'object' ? (address?.port ?? 0) : 0))
+    })
+  })
+}
+
+async function eventually(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 200; i++) {
+    if (await check()) return
+    await sleep(50)
+  }
+  assert.fail(`never: ${what}`)
+}
+
+const isMounted = (path: string): boolean =>
+  fs.readFileSync('/proc/self/mounts', 'latin1').includes(` ${path} `)
+
+/** A volume in a directory of its own. */
+class Embedded {
+  readonly directory = fs.mkdtempSync(join(tmpdir(), 'glusterfs-ts-embedded-'))
+  readonly mountPoint = join(this.directory, 'mnt')
+  readonly bricks: string[]
+  port = 0
+
+  constructor(bricks: number) {
+    fs.mkdirSync(this.mountPoint)
+    this.bricks = Array.from({ length: bricks }, (_, i) => join(this.directory, `b${i + 1}`))
+  }
+
+  gluster(...words: string[]): Promise<RunResult> {
+    return run([command, '-d', this.directory, '-p', String(this.port), ...words])
+  }
+
+  fails(...words: string[]): Promise<RunResult> {
+    const all = [command, '-d', this.directory, '-p', String(this.port), ...words]
+    return run(all, { mayFail: true })
+  }
+
+  async start(shape: string[]): Promise<void> {
+    this.port = await freePort()
+    await this.gluster('create', 'vol', ...shape, ...this.bricks)
+    await this.gluster('start', 'vol')
+  }
+
+  async mount(program = launcher): Promise<void> {
+    const server = ['--volfile-server=127.0.0.1', `--volfile-server-port=${this.port}`]
+    const log = join(this.directory, 'client.log')
+    await run([program, ...server, '--volfile-id=vol', '-l', log, this.mountPoint])
+    await eventually('mounted', () => isMounted(this.mountPoint))
+  }
+
+  async unmount(): Promise<void> {
+    if (isMounted(this.mountPoint)) await run(['umount', this.mountPoint])
+  }
+
+  /** Process of brick number `n`, from 1; undefined while it does not run. */
+  async pid(n: number): Promise<number | undefined> {
+    const { stdout } = await this.gluster('status', 'vol')
+    const pid = /(\d+)$/.exec(stdout.split('\n')[n + 1]!.trimEnd())
+    return pid === null ? undefined : Number(pid[1])
+  }
+
+  async kill(n: number): Promise<void> {
+    const pid = await this.pid(n)
+    assert.ok(pid !== undefined, `brick ${n} runs`)
+    process.kill(pid, 'SIGKILL')
+    await eventually('the brick is known to be down', async () => (await this.pid(n)) === undefined)
+  }
+
+  async end(): Promise<void> {
+    await this.unmount()
+    await this.fails('shutdown')
+    await eventually(
+      'the server is gone',
+      () => !fs.existsSync(join(this.directory, 'control.sock')),
+    )
+    fs.rmSync(this.directory, { recursive: true, force: true })
+  }
+}
+
+/** What programs do to files; leaves `dir` empty. */
+function useFiles(dir: string): void {
+  const at = (name: string): string => join(dir, name)
+  const bytes = randomBytes(3_000_001)
+  fs.mkdirSync(at('d'))
+  fs.writeFileSync(at('d/f'), bytes)
+  assert.equal(digest(fs.readFileSync(at('d/f'))), digest(bytes))
+  fs.linkSync(at('d/f'), at('d/hard'))
+  assert.equal(fs.statSync(at('d/f')).nlink, 2)
+  fs.symlinkSync('f', at('d/soft'))
+  assert.equal(fs.readlinkSync(at('d/soft')), 'f')
+  assert.deepEqual(fs.readdirSync(at('d')).sort(), ['f', 'hard', 'soft'])
+  fs.chmodSync(at('d/f'), 0o640)
+  fs.chownSync(at('d/f'), 1234, 4321)
+  fs.utimesSync(at('d/f'), 1000, 2000)
+  const stat = fs.statSync(at('d/hard'))
+  assert.deepEqual([stat.mode & 0o7777, stat.uid, stat.gid, stat.mtimeMs], [0o640, 1234, 4321, 2e6])
+  fs.appendFileSync(at('d/f'), 'end')
+  assert.equal(fs.statSync(at('d/f')).size, bytes.length + 3)
+  fs.truncateSync(at('d/f'), 1_000_003)
+  assert.equal(digest(fs.readFileSync(at('d/f'))), digest(bytes.subarray(0, 1_000_003)))
+  const fd = fs.openSync(at('d/f'), 'r+')
+  fs.writeSync(fd, 'middle', 500_001)
+  fs.fsyncSync(fd)
+  fs.unlinkSync(at('d/f'))
+  fs.unlinkSync(at('d/hard'))
+  const read = Buffer.alloc(6)
+  fs.readSync(fd, read, 0, 6, 500_001)
+  assert.equal(read.toString(), 'middle', 'an unlinked file can be read while it is open')
+  fs.closeSync(fd)
+  fs.writeFileSync(at('a'), 'a')
+  fs.writeFileSync(at('b'), 'b')
+  fs.renameSync(at('a'), at('b'))
+  assert.equal(fs.readFileSync(at('b'), 'utf8'), 'a')
+  fs.renameSync(at('d'), at('e'))
+  assert.throws(() => fs.rmdirSync(at('e')), { code: 'ENOTEMPTY' })
+  assert.throws(() => fs.mkdirSync(at('e')), { code: 'EEXIST' })
+  assert.throws(() => fs.readFileSync(at('d/soft')), { code: 'ENOENT' })
+  fs.rmSync(at('e'), { recursive: true })
+  fs.unlinkSync(at('b'))
+  assert.deepEqual(fs.readdirSync(dir), [])
+}
+
+describe('a 4+2 volume on our bricks', { skip, timeout: 120_000 }, () => {
+  let volume: Embedded
+  before(async () => {
+    volume = new Embedded(6)
+    await volume.start(['--disperse', '4+2'])
+    await volume.mount()
+  })
+  after(() => volume.end())
+
+  test('files are what was made of them', () => useFiles(volume.mountPoint))
+
+  test('two bricks killed, written on, brought back, healed, two others killed', async () => {
+    const at = (name: string): string => join(volume.mountPoint, name)
+    const before = randomBytes(1_500_000)
+    const later = randomBytes(700_000)
+    fs.writeFileSync(at('old'), before)
+    await volume.kill(2)
+    await volume.kill(5)
+    assert.equal(digest(fs.readFileSync(at('old'))), digest(before))
+    fs.mkdirSync(at('new'))
+    fs.writeFileSync(at('new/file'), later)
+    fs.appendFileSync(at('old'), later)
+    await volume.gluster('start', 'vol', 'force')
+    await volume.gluster('heal', 'vol')
+    assert.match((await volume.gluster('heal', 'vol', 'info')).stdout, /entries: 0$/m)
+    await sleep(3500) // the mount asks the portmap every 3 s
+    await volume.kill(1)
+    await volume.kill(6)
+    assert.equal(digest(fs.readFileSync(at('new/file'))), digest(later))
+    assert.equal(digest(fs.readFileSync(at('old'))), digest(Buffer.concat([before, later])))
+  })
+
+  test('says why it refuses', async () => {
+    assert.match((await volume.fails('start', 'vol')).stderr, /is started already/)
+    assert.match((await volume.fails('destroy', 'vol')).stderr, /stop it first/)
+    assert.match((await volume.fails('status', 'nothing')).stderr, /does not exist/)
+    const again = await volume.fails('create', 'vol2', volume.bricks[0]!)
+    assert.match(again.stderr, /in use: it is a brick of another volume/)
+  })
+})
+
+describe('a distributed volume on our bricks', { skip, timeout: 120_000 }, () => {
+  let volume: Embedded
+  before(async () => {
+    volume = new Embedded(2)
+    await volume.start([])
+  })
+  after(() => volume.end())
+
+  test('our client', async () => {
+    await volume.mount()
+    useFiles(volume.mountPoint)
+    await volume.unmount()
+  })
+
+  const stockSkip = fs.existsSync(stock) ? false : 'the stock client is not installed'
+  test('the stock client', { skip: stockSkip }, async () => {
+    await volume.mount(stock)
+    useFiles(volume.mountPoint)
+    await volume.unmount()
+  })
+})
+
+test('npm start: mounts, Ctrl-C leaves nothing, the files stay', {
+  skip,
+  timeout: 60_000,
+}, async () => {
+  const directory = fs.mkdtempSync(join(tmpdir(), 'glusterfs-ts-demo-'))
+  const mountPoint = join(directory, 'mnt')
+  const demo = join(projectRoot, 'dist/src/server/demo.js')
+  const port = String(await freePort())
+  const words = ['--directory', directory, '--mount', mountPoint, '--port', port]
+  for (const round of [1, 2]) {
+    const child = spawn(process.execPath, [demo, ...words], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    let text = ''
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk
+    })
+    const ended = new Promise((resolve) => child.once('exit', resolve))
+    await eventually('mounted', () => text.includes('Ctrl-C'))
+    if (round === 1) fs.writeFileSync(join(mountPoint, 'hello'), 'hello')
+    assert.equal(fs.readFileSync(join(mountPoint, 'hello'), 'utf8'), 'hello')
+    child.kill('SIGINT')
+    assert.equal(await ended, 0)
+    assert.equal(isMounted(mountPoint), false)
+    assert.equal((await run(['pgrep', '-f', directory], { mayFail: true })).stdout, '')
+  }
+  fs.rmSync(directory, { recursive: true })
+})
