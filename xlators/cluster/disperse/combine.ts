@@ -61,8 +61,8 @@ export function sameReply<K extends FopName>(fop: K, a: Ok<K>, b: Ok<K>, strict:
   for (const field of equalFields[fop] ?? []) {
     if (left[field] !== right[field]) return false
   }
-  if (!sameDict(left['dict'] as Dict | undefined, right['dict'] as Dict | undefined)) return false
-  return sameDict(left['xdata'] as Dict | undefined, right['xdata'] as Dict | undefined)
+  if (!sameDict(left.dict as Dict | undefined, right.dict as Dict | undefined)) return false
+  return sameDict(left.xdata as Dict | undefined, right.xdata as Dict | undefined)
 }
 
 function sameIatt(a: Iatt, b: Iatt, strict: Strict): boolean {
@@ -124,7 +124,7 @@ export function mergeReplies<K extends FopName>(
     merged[field] = mergeDicts(replies.map((reply) => fieldsOf(reply)[field] as Dict))
   }
   if (fop === 'statfs') {
-    merged['statfs'] = mergeStatfs(replies.map((reply) => (reply as Ok<'statfs'>).statfs))
+    merged.statfs = mergeStatfs(replies.map((reply) => (reply as Ok<'statfs'>).statfs))
   }
   return merged as unknown as Ok<K>
 }
