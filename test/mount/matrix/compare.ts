@@ -46,6 +46,23 @@ export function compare(stock: Nested, ours: Nested, local?: Nested): Difference
   return differences
 }
 
+/**
+ * Stock has races of its own (attributes of a moment ago, errors reported late). What it answers
+ * the same way as we do when the case is run once more on a fresh volume is no difference; what
+ * differs twice is. `rerun` runs the named cases through stock.
+ */
+export async function differsAgain(
+  differences: Difference[],
+  rerun: (cases: string[]) => Promise<Nested>,
+  ours: Nested,
+  local: Nested | undefined,
+): Promise<Difference[]> {
+  if (differences.length === 0) return differences
+  const cases = [...new Set(differences.map(({ at }) => at.slice(0, at.indexOf('/'))))]
+  const again = new Set(compare(await rerun(cases), ours, local).map(({ at }) => at))
+  return differences.filter(({ at }) => again.has(at))
+}
+
 export function report(differences: Difference[]): string {
   const lines = differences.slice(0, 100).map(({ at, stock, ours, local }) => {
     const reference = local === undefined ? '' : `; local ${local}`
