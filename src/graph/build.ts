@@ -210,7 +210,7 @@ async function loadAll(
     }
     if (!passed.has(volume.type)) {
       passed.add(volume.type)
-      log().warn(`volume '${volume.name}': ${volume.type} does not exist here; passed through`)
+      log().warn(`volume '${volume.name}': ${volume.type} is not available here; passed through`)
     }
   }
   return definitions

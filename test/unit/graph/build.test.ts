@@ -214,7 +214,7 @@ describe('buildGraph', () => {
     assert.equal(graph.find('over')!.child.name, 'top')
     assert.deepEqual(
       logged.filter((line) => line.includes('performance/none')),
-      ["volume 'p1': performance/none does not exist here; passed through"],
+      ["volume 'p1': performance/none is not available here; passed through"],
     )
   })
 
