@@ -5,8 +5,8 @@ import { E } from '../../../src/core/errno.ts'
 import type { FopError, FopName, Ok, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
+import { bit, count, ringFrom } from '../common/mask.ts'
 import { mergeReplies, type Strict, sameReply } from './combine.ts'
-import { bit, count, ringFrom } from './mask.ts'
 
 export interface Call<K extends FopName> {
   fop: K

@@ -15,9 +15,9 @@ import {
 import { type Frame, NO_LK_OWNER } from '../../../src/core/frame.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
+import { bit, bricksOf } from '../common/mask.ts'
 import type { Disperse } from './index.ts'
 import { lockBricks, unlockBricks } from './locks.ts'
-import { bit, bricksOf } from './mask.ts'
 import { word, words, XATTR_DIRTY, XATTR_SIZE, XATTR_VERSION } from './xattrs.ts'
 
 /** How a heal ended, and which bricks are equal (`good`) or still differ (`bad`) after it. */

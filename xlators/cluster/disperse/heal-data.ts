@@ -12,6 +12,7 @@ import type { Frame } from '../../../src/core/frame.ts'
 import { type Iatt, SET_ATTR_ATIME, SET_ATTR_MTIME } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
+import { bit, bricksOf, count } from '../common/mask.ts'
 import { CHUNK_SIZE } from './codec/index.ts'
 import {
   type Adjust,
@@ -23,7 +24,6 @@ import {
   underLock,
 } from './heal-common.ts'
 import type { Disperse } from './index.ts'
-import { bit, bricksOf, count } from './mask.ts'
 import { anonymousFd } from './read.ts'
 import {
   HEALING_BIT,

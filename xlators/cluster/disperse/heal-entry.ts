@@ -6,6 +6,7 @@ import { Fd } from '../../../src/core/fd.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
+import { bricksOf, count } from '../common/mask.ts'
 import {
   type Adjust,
   adjustCounters,
@@ -17,7 +18,6 @@ import {
 } from './heal-common.ts'
 import { healName } from './heal-name.ts'
 import type { Disperse } from './index.ts'
-import { bricksOf, count } from './mask.ts'
 import { readWords, requestCounters, XATTR_DIRTY, XATTR_VERSION } from './xattrs.ts'
 
 const READDIR_SIZE = 131072

@@ -11,6 +11,7 @@ import {
 } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
+import { bit, bricksOf, count } from '../common/mask.ts'
 import {
   type Adjust,
   adjustCounters,
@@ -20,7 +21,6 @@ import {
   underLock,
 } from './heal-common.ts'
 import type { Disperse } from './index.ts'
-import { bit, bricksOf, count } from './mask.ts'
 import {
   readWords,
   requestCounters,

@@ -10,6 +10,7 @@ import type { Gfid } from '../../../src/core/gfid.ts'
 import { isDir, isLnk, isReg, S_IFMT, S_IFREG } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
+import { bit, bricksOf, count } from '../common/mask.ts'
 import {
   adjustCounters,
   type HealResult,
@@ -19,7 +20,6 @@ import {
   underLock,
 } from './heal-common.ts'
 import type { Disperse } from './index.ts'
-import { bit, bricksOf, count } from './mask.ts'
 import { configBytes, XATTR_CONFIG } from './xattrs.ts'
 
 const READLINK_SIZE = 4096

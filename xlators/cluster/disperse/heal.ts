@@ -6,13 +6,13 @@ import type { Frame } from '../../../src/core/frame.ts'
 import { S_IFDIR, S_IFREG } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
+import { bit } from '../common/mask.ts'
 import { type HealResult, maskOf, repliesOf, underLock } from './heal-common.ts'
 import { healData } from './heal-data.ts'
 import { healEntries } from './heal-entry.ts'
 import { healMetadata } from './heal-metadata.ts'
 import { healName } from './heal-name.ts'
 import type { Disperse } from './index.ts'
-import { bit } from './mask.ts'
 import {
   isZero,
   readSize,

@@ -22,6 +22,9 @@ import type { OptionValues } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
 import { leafOfDirOffset, leavesBelow, leavesOfGraph } from '../../../src/graph/dir-offset.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
+import { firstOfGfid } from '../common/gfid-hash.ts'
+import { bit, count, has } from '../common/mask.ts'
+import { UpState } from '../common/up-state.ts'
 import * as attributes from './attributes.ts'
 import {
   CHUNK_SIZE,
@@ -31,19 +34,16 @@ import {
   Geometry,
 } from './codec/index.ts'
 import * as entry from './entry.ts'
-import { HealQueue } from './heal-queue.ts'
+import { DisperseHeals } from './heal-queue.ts'
 import { InodeLock } from './inode-lock.ts'
 import { lookup } from './lookup.ts'
-import { bit, count, has } from './mask.ts'
 import * as open from './open.ts'
 import { options } from './options.ts'
 import * as read from './read.ts'
-import { firstOfGfid } from './read-policy.ts'
 import * as resize from './resize.ts'
 import type { Session } from './session.ts'
 import { newStripeStats } from './stripe-cache.ts'
 import { type Intent, isHealFrame } from './transaction.ts'
-import { UpState } from './up-state.ts'
 import * as userLocks from './user-locks.ts'
 import { virtualXattr } from './virtual-xattrs.ts'
 import { writev } from './write.ts'
@@ -56,7 +56,7 @@ interface FdState {
 }
 
 export class Disperse extends Xlator<typeof options> {
-  readonly heals = new HealQueue(this)
+  readonly heals = new DisperseHeals(this)
   readonly stripeStats = newStripeStats()
   readonly #locks = new Map<Gfid, InodeLock>()
   readonly #fds = new FdContext<FdState>(this.self)

@@ -10,9 +10,10 @@ import { type Frame, NO_LK_OWNER, ROOT_CREDS } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
+import { newLockOwner } from '../common/lock-owner.ts'
+import { bit } from '../common/mask.ts'
 import type { Disperse } from './index.ts'
 import { type BrickLock, lockBricks, unlockBricks } from './locks.ts'
-import { bit } from './mask.ts'
 import { Session } from './session.ts'
 
 /** How a fop uses the inode, for deciding which fops may run beside it. */
@@ -32,16 +33,6 @@ interface Waiter {
 }
 
 type Status = { errno: 0 } | { errno: Errno }
-
-let lastOwner = 0n
-
-/** A lock owner no other lock of this process has or had. */
-export function newLockOwner(): Buffer {
-  lastOwner++
-  const owner = Buffer.alloc(8)
-  owner.writeBigUInt64LE(lastOwner)
-  return owner
-}
 
 export class InodeLock {
   readonly #ec: Disperse

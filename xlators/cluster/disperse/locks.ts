@@ -5,7 +5,7 @@
  */
 import { E, type Errno } from '../../../src/core/errno.ts'
 import type { MaybePromise } from '../../../src/core/fop.ts'
-import { bit, bricksOf, count } from './mask.ts'
+import { bit, bricksOf, count } from '../common/mask.ts'
 
 /** The three requests of one kind of lock, to one brick; each answers an errno or 0. */
 export interface BrickLock {

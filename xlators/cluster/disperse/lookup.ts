@@ -5,9 +5,9 @@ import type { Ok, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { isDir, isReg } from '../../../src/core/iatt.ts'
 import type { Loc } from '../../../src/core/loc.ts'
+import { bit, bricksOf, count } from '../common/mask.ts'
 import { type Answer, dispatch } from './dispatch.ts'
 import type { Disperse } from './index.ts'
-import { bit, bricksOf, count } from './mask.ts'
 import {
   readSize,
   readWords,

@@ -5,10 +5,10 @@ import { Fd } from '../../../src/core/fd.ts'
 import type { Ok, Rep, Req } from '../../../src/core/fop.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
 import type { Inode } from '../../../src/core/inode.ts'
+import { bricksOf } from '../common/mask.ts'
 import { CHUNK_SIZE } from './codec/index.ts'
 import type { Answer } from './dispatch.ts'
 import type { Disperse } from './index.ts'
-import { bricksOf } from './mask.ts'
 import { begin, type Transaction } from './transaction.ts'
 
 const O_RDWR = 2

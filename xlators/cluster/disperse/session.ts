@@ -10,8 +10,8 @@ import type { Frame } from '../../../src/core/frame.ts'
 import { S_IFREG } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import type { Loc } from '../../../src/core/loc.ts'
+import { bit, bricksOf, count } from '../common/mask.ts'
 import type { Disperse } from './index.ts'
-import { bit, bricksOf, count } from './mask.ts'
 import { StripeCache } from './stripe-cache.ts'
 import {
   configBytes,

@@ -9,10 +9,10 @@ import type { FopName, Req } from '../../../src/core/fop.ts'
 import { CLIENT_PID_SELF_HEALD, type Frame } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
+import { count } from '../common/mask.ts'
 import { type Answer, dispatch } from './dispatch.ts'
 import type { Disperse } from './index.ts'
 import type { InodeLock, Use } from './inode-lock.ts'
-import { count } from './mask.ts'
 import type { Session } from './session.ts'
 
 /** How a fop takes part in the session of one inode. */
