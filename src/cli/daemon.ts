@@ -17,10 +17,13 @@ const STATUS_FD = 3
 const STATUS_VARIABLE = 'GLUSTERFS_TS_STATUS_FD'
 const REPORT_BYTES_MAX = 64 * 1024
 
-/** Starts the daemon with the same words; resolves with its report, or with how it died. */
+/**
+ * Starts the daemon with the same words, and under the same options of node: `node --cpu-prof
+ * bin/glusterfs …` profiles it. Resolves with its report, or with how it died.
+ */
 export function daemonise(words: readonly string[]): Promise<Report> {
   const program = process.argv[1]!
-  const child = spawn(process.execPath, [program, ...words], {
+  const child = spawn(process.execPath, [...process.execArgv, program, ...words], {
     argv0: 'glusterfs',
     detached: true,
     env: { ...process.env, [STATUS_VARIABLE]: String(STATUS_FD) },

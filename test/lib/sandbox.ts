@@ -179,6 +179,11 @@ export class Mount {
   }
 }
 
+export interface MountOptions {
+  /** Options of node for our client, such as ['--cpu-prof']. */
+  nodeFlags?: string[]
+}
+
 export interface VolumeOptions {
   bricks: number
   /** `volume create` words between name and bricks, such as ['disperse', '3']. */
@@ -223,15 +228,18 @@ export class Volume {
   }
 
   /** Mounts the volume; `args` are added to the client's command line. */
-  async mount(kind: ClientKind, args: string[] = []): Promise<Mount> {
+  async mount(kind: ClientKind, args: string[] = [], options: MountOptions = {}): Promise<Mount> {
     const id = `${this.name}-${kind}-${mounts++}`
     const dir = space(`mnt/${id}`)
     const log = `/var/log/glusterfs/${id}.log`
     const pidFile = `/run/${id}.pid`
     mkdirSync(dir, { recursive: true })
-    const command = kind === 'stock' ? '/usr/sbin/glusterfs' : launcher
+    const node = options.nodeFlags === undefined ? [] : [process.execPath, ...options.nodeFlags]
+    const command = kind === 'stock' ? ['/usr/sbin/glusterfs'] : [...node, launcher]
     const server = ['--volfile-server=node01', `--volfile-id=${this.name}`]
-    await run([command, ...server, '-l', log, '-p', pidFile, ...args, dir], { timeoutMs: 30_000 })
+    await run([...command, ...server, '-l', log, '-p', pidFile, ...args, dir], {
+      timeoutMs: 30_000,
+    })
     const pid = Number(readFileSync(pidFile, 'latin1').trim())
     return new Mount(dir, kind, pid, log)
   }

@@ -1,0 +1,138 @@
+/**
+ * `npm run bench:mount`: our client against the stock one, on real GlusterFS servers in a sandbox.
+ * For every kind of volume both clients are mounted afresh each round and take turns, row by row.
+ *
+ *     --quick              a fifth of the work, two kinds of volume: 3 minutes instead of 15
+ *     --volumes A,B        distribute, disperse, replicate, cached (with cache invalidation)
+ *     --rows WORD,WORD     rows whose names contain one of the words
+ *     --rounds N           3 unless told
+ *     --json               one JSON document instead of the table
+ *     --only ours          no stock client: no ratios, but half the time, for a profile
+ *     --profile DIR        V8 CPU profiles of our client, one per round, for DevTools
+ *
+ * Needs root, glusterfs-server, fio and git.
+ */
+import { mkdirSync, writeSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { type ClientKind, enterSandbox, type Mount, run, Volume } from '../lib/sandbox.ts'
+import { type Cost, measured } from './mount/measure.ts'
+import { closing, headLine, rowLine, type Summary, summarise } from './mount/report.ts'
+import {
+  FULL,
+  makeSources,
+  type Place,
+  prepare,
+  QUICK,
+  type Row,
+  rows,
+  warmUp,
+} from './mount/rows.ts'
+import { kinds, type VolumeKind } from './mount/volumes.ts'
+
+const TIME_MAX_MS = 60 * 60_000
+
+const { values } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    volumes: { type: 'string' },
+    rows: { type: 'string' },
+    rounds: { type: 'string', default: '3' },
+    json: { type: 'boolean', default: false },
+    only: { type: 'string' },
+    profile: { type: 'string' },
+  },
+})
+const scale = values.quick ? QUICK : FULL
+const rounds = Number(values.rounds)
+const clients: ClientKind[] = values.only === 'ours' ? ['ours'] : ['stock', 'ours']
+
+const say = (text: string): void => {
+  if (!values.json) writeSync(1, `${text}\n`)
+}
+
+function chosenRows(kind: VolumeKind): Row[] {
+  const words = values.rows?.split(',')
+  return rows.filter(
+    (row) =>
+      (row.cached === true) === kind.cached &&
+      (words === undefined || words.some((word) => row.name.includes(word))),
+  )
+}
+
+async function mount(volume: Volume, kind: ClientKind): Promise<Mount> {
+  if (kind === 'stock' || values.profile === undefined) return volume.mount(kind)
+  const flags = ['--cpu-prof', `--cpu-prof-dir=${values.profile}`]
+  return volume.mount(kind, [], { nodeFlags: flags })
+}
+
+type Table = Map<Row, Record<ClientKind, Cost[]>>
+
+/** One round: fresh mounts, then every row with both clients in turn. */
+async function round(volume: Volume, number: number, table: Table): Promise<void> {
+  const mounts = new Map<ClientKind, { mount: Mount; place: Place }>()
+  for (const client of clients) {
+    const mounted = await mount(volume, client)
+    const own = `${mounted.dir}/own/${client}-${number}`
+    await run(['mkdir', '-p', own])
+    const place = { mount: mounted.dir, prepared: `${mounted.dir}/prepared`, own, scale }
+    await warmUp(place)
+    mounts.set(client, { mount: mounted, place })
+  }
+  for (const [row, costs] of table) {
+    const order = number % 2 === 0 ? clients : [...clients].reverse()
+    for (const client of order) {
+      const { mount: mounted, place } = mounts.get(client)!
+      costs[client].push(await measured(mounted.pid, () => row.run(place)))
+    }
+  }
+  for (const { mount: mounted, place } of mounts.values()) {
+    await run(['rm', '-rf', place.own])
+    await mounted.unmount()
+  }
+}
+
+async function benchVolume(kind: VolumeKind, table: Table): Promise<Summary[]> {
+  const volume = await Volume.create(`bench-${kind.name}`, kind.options)
+  const filler = await volume.mount('stock')
+  await prepare(await made(`${filler.dir}/prepared`), scale, kind.cached)
+  await filler.unmount()
+  for (let i = 0; i < rounds; i++) await round(volume, i, table)
+  await volume.destroy()
+  say(headLine(kind.title))
+  return [...table].map(([row, costs]) => {
+    const stock = clients.includes('stock') ? costs.stock : costs.ours
+    const summary = summarise(kind.name, row, scale, { stock, ours: costs.ours })
+    say(rowLine(summary))
+    return summary
+  })
+}
+
+async function made(dir: string): Promise<string> {
+  await run(['mkdir', '-p', dir])
+  return dir
+}
+
+async function main(): Promise<void> {
+  if (values.profile !== undefined) mkdirSync(values.profile, { recursive: true })
+  await makeSources()
+  const summaries: Summary[] = []
+  const wanted = values.volumes?.split(',')
+  for (const kind of kinds) {
+    if (wanted === undefined ? values.quick && !kind.quick : !wanted.includes(kind.name)) continue
+    if (kind.missing !== undefined) {
+      say(`\n# ${kind.title}: left out, ${kind.missing}`)
+      continue
+    }
+    const table: Table = new Map(chosenRows(kind).map((row) => [row, { stock: [], ours: [] }]))
+    if (table.size > 0) summaries.push(...(await benchVolume(kind, table)))
+  }
+  if (values.json) writeSync(1, `${JSON.stringify(summaries, null, 2)}\n`)
+  else if (summaries.length > 0) say(closing(summaries))
+}
+
+const missing = await enterSandbox(import.meta.url, TIME_MAX_MS)
+if (missing !== false) {
+  console.error(`bench: ${missing}`)
+  process.exit(1)
+}
+await main()
