@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test'
 import { enterSandbox, type Mount, ours, projectRoot, run, space, Volume } from '../lib/sandbox.ts'
 import type { Results, Value } from './matrix/case.ts'
 import { compare, type Difference, differsAgain, report } from './matrix/compare.ts'
+import { knownOnDisperse } from './matrix/known.ts'
 
 const skip = await enterSandbox(import.meta.url)
 
@@ -20,16 +21,8 @@ const skip = await enterSandbox(import.meta.url)
 const shapes = process.env.DISPERSE_SHAPES?.split(',') ?? ['2+1', '4+2 degraded']
 const only = process.env.MATRIX_CASES?.split(',') ?? []
 
-/** Where stock itself is at fault on dispersed volumes only. */
-const KNOWN: { at: RegExp; why: string }[] = [
-  { at: /\bblocks$/, why: 'stock adds up the blocks of directories and links on all bricks' },
-  { at: /pathinfo$/, why: 'stock answers ENOMEM' },
-  { at: /^open-file-locks\//, why: 'stock finds a conflict of a file with itself' },
-  { at: /^zero-range\/grown/, why: 'stock allocates instead of zeroing' },
-]
-
 const unknown = (differences: Difference[]): Difference[] =>
-  differences.filter(({ at }) => !KNOWN.some((known) => known.at.test(at)))
+  differences.filter((one) => !knownOnDisperse(one))
 
 const program = join(projectRoot, 'dist/test/mount/matrix/run.js')
 

@@ -4,109 +4,23 @@
  */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { brickSkip } from '../lib/brick-bench.ts'
-import { launcher, projectRoot, type RunResult, run, sleep } from '../lib/sandbox.ts'
+import {
+  digest,
+  Embedded,
+  embeddedSkip,
+  eventually,
+  freePort,
+  isMounted,
+  stockClient,
+} from '../lib/embedded.ts'
+import { projectRoot, run } from '../lib/sandbox.ts'
 
-const command = join(projectRoot, 'bin/gluster-ts')
-const stock = '/usr/sbin/glusterfs'
-
-function skipReason(): string | false {
-  if (process.geteuid?.() !== 0) return 'needs root'
-  if (!fs.existsSync('/dev/fuse')) return 'needs /dev/fuse'
-  return brickSkip()
-}
-
-const skip = skipReason()
-const digest = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === 'object' ? (address?.port ?? 0) : 0))
-    })
-  })
-}
-
-async function eventually(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 200; i++) {
-    if (await check()) return
-    await sleep(50)
-  }
-  assert.fail(`never: ${what}`)
-}
-
-const isMounted = (path: string): boolean =>
-  fs.readFileSync('/proc/self/mounts', 'latin1').includes(` ${path} `)
-
-/** A volume in a directory of its own. */
-class Embedded {
-  readonly directory = fs.mkdtempSync(join(tmpdir(), 'glusterfs-ts-embedded-'))
-  readonly mountPoint = join(this.directory, 'mnt')
-  readonly bricks: string[]
-  port = 0
-
-  constructor(bricks: number) {
-    fs.mkdirSync(this.mountPoint)
-    this.bricks = Array.from({ length: bricks }, (_, i) => join(this.directory, `b${i + 1}`))
-  }
-
-  gluster(...words: string[]): Promise<RunResult> {
-    return run([command, '-d', this.directory, '-p', String(this.port), ...words])
-  }
-
-  fails(...words: string[]): Promise<RunResult> {
-    const all = [command, '-d', this.directory, '-p', String(this.port), ...words]
-    return run(all, { mayFail: true })
-  }
-
-  async start(shape: string[]): Promise<void> {
-    this.port = await freePort()
-    await this.gluster('create', 'vol', ...shape, ...this.bricks)
-    await this.gluster('start', 'vol')
-  }
-
-  async mount(program = launcher): Promise<void> {
-    const server = ['--volfile-server=127.0.0.1', `--volfile-server-port=${this.port}`]
-    const log = join(this.directory, 'client.log')
-    await run([program, ...server, '--volfile-id=vol', '-l', log, this.mountPoint])
-    await eventually('mounted', () => isMounted(this.mountPoint))
-  }
-
-  async unmount(): Promise<void> {
-    if (isMounted(this.mountPoint)) await run(['umount', this.mountPoint])
-  }
-
-  /** Process of brick number `n`, from 1; undefined while it does not run. */
-  async pid(n: number): Promise<number | undefined> {
-    const { stdout } = await this.gluster('status', 'vol')
-    const pid = /(\d+)$/.exec(stdout.split('\n')[n + 1]!.trimEnd())
-    return pid === null ? undefined : Number(pid[1])
-  }
-
-  async kill(n: number): Promise<void> {
-    const pid = await this.pid(n)
-    assert.ok(pid !== undefined, `brick ${n} runs`)
-    process.kill(pid, 'SIGKILL')
-    await eventually('the brick is known to be down', async () => (await this.pid(n)) === undefined)
-  }
-
-  async end(): Promise<void> {
-    await this.unmount()
-    await this.fails('shutdown')
-    await eventually(
-      'the server is gone',
-      () => !fs.existsSync(join(this.directory, 'control.sock')),
-    )
-    fs.rmSync(this.directory, { recursive: true, force: true })
-  }
-}
+const skip = embeddedSkip()
 
 /** What programs do to files; leaves `dir` empty. */
 function useFiles(dir: string): void {
@@ -207,9 +121,9 @@ describe('a distributed volume on our bricks', { skip, timeout: 120_000 }, () =>
     await volume.unmount()
   })
 
-  const stockSkip = fs.existsSync(stock) ? false : 'the stock client is not installed'
+  const stockSkip = fs.existsSync(stockClient) ? false : 'the stock client is not installed'
   test('the stock client', { skip: stockSkip }, async () => {
-    await volume.mount(stock)
+    await volume.mount('stock')
     useFiles(volume.mountPoint)
     await volume.unmount()
   })

@@ -107,3 +107,36 @@ export function accepted(difference: Difference, lenient: boolean): boolean {
   }
   return entries.some((entry) => right(entry.ours, difference))
 }
+
+/** Where stock itself is at fault on dispersed volumes only. */
+const disperse: { at: RegExp; why: string }[] = [
+  { at: /\bblocks$/, why: 'stock adds up the blocks of directories and links on all bricks' },
+  { at: /pathinfo$/, why: 'stock answers ENOMEM' },
+  { at: /^open-file-locks\//, why: 'stock finds a conflict of a file with itself' },
+  { at: /^zero-range\/grown/, why: 'stock allocates instead of zeroing' },
+]
+
+export const knownOnDisperse = ({ at }: Difference): boolean =>
+  disperse.some((known) => known.at.test(at))
+
+/** Where our bricks differ from stock's on purpose. */
+const embedded: Known[] = [
+  {
+    at: /^\/?creation-modes\/.*[67]755[./]mode$/,
+    ours: 'local',
+    why: 'stock gives a new file to its owner after setting its mode, which clears setuid',
+  },
+  {
+    at: /^unaligned\//,
+    ours: 'any',
+    why: 'our bricks do not open with O_DIRECT: reads and writes need no alignment',
+  },
+  {
+    at: /^\/rename-links\/kept\/xattrs.gfid2path$/,
+    ours: '["/rename-links/kept"]',
+    why: 'stock keeps the path of a name that a rename replaced',
+  },
+]
+
+export const knownOnEmbedded = (difference: Difference): boolean =>
+  embedded.some(({ at, ours }) => at.test(difference.at) && right(ours, difference))
