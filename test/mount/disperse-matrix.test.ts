@@ -10,7 +10,7 @@ import { after, before, describe, test } from 'node:test'
 import { enterSandbox, type Mount, ours, projectRoot, run, space, Volume } from '../lib/sandbox.ts'
 import type { Results, Value } from './matrix/case.ts'
 import { compare, type Difference, differsAgain, report } from './matrix/compare.ts'
-import { knownOnDisperse } from './matrix/known.ts'
+import { type DisperseShape, knownOnDisperse } from './matrix/known.ts'
 
 const skip = await enterSandbox(import.meta.url)
 
@@ -21,8 +21,8 @@ const skip = await enterSandbox(import.meta.url)
 const shapes = process.env.DISPERSE_SHAPES?.split(',') ?? ['2+1', '4+2 degraded']
 const only = process.env.MATRIX_CASES?.split(',') ?? []
 
-const unknown = (differences: Difference[]): Difference[] =>
-  differences.filter((one) => !knownOnDisperse(one))
+const unknown = (differences: Difference[], shape: DisperseShape): Difference[] =>
+  differences.filter((one) => !knownOnDisperse(one, shape))
 
 const program = join(projectRoot, 'dist/test/mount/matrix/run.js')
 
@@ -34,7 +34,7 @@ async function matrix<T>(...args: string[]): Promise<T> {
 
 type Tree = Record<string, Value>
 
-function shapeOf(shape: string): { copies: number; data: number; redundancy: number } {
+function shapeOf(shape: string): DisperseShape & { copies: number } {
   const match = /^(?:(\d+)x)?(\d+)\+(\d+)/.exec(shape)
   assert.ok(match !== null, `shape ${shape}`)
   return { copies: Number(match[1] ?? 1), data: Number(match[2]), redundancy: Number(match[3]) }
@@ -89,7 +89,7 @@ for (const shape of shapes) {
     void test('every call returns what it returns through the stock mount', async () => {
       const ourResults = await matrix<Results>('matrix', mounts[1]!.dir, ...only)
       const reference = ours === 'stock' ? undefined : localResults
-      const first = unknown(compare(stockResults, ourResults, reference))
+      const first = unknown(compare(stockResults, ourResults, reference), { data, redundancy })
       const differences = await differsAgain(first, rerun, ourResults, reference)
       assert.equal(differences.length, 0, report(differences))
     })
@@ -102,7 +102,7 @@ for (const shape of shapes) {
       const reference = ours === 'stock' ? undefined : await matrix<Tree>('tree', local)
       const trees = { stockOnA, oursOnB, oursOnA, stockOnB }
       for (const [name, seen] of Object.entries(trees)) {
-        const differences = unknown(compare(stockOnA!, seen!, reference))
+        const differences = unknown(compare(stockOnA!, seen!, reference), { data, redundancy })
         assert.equal(differences.length, 0, `${name}: ${report(differences)}`)
       }
     })

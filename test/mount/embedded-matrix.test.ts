@@ -54,8 +54,10 @@ for (const shape of shapes) {
     let localResults: Results
     let stockResults: Results
 
+    const onDisperse = (one: Difference): boolean =>
+      isDispersed && knownOnDisperse(one, { data: data!, redundancy })
     const unknown = (found: Difference[]): Difference[] =>
-      found.filter((one) => !knownOnEmbedded(one) && !(isDispersed && knownOnDisperse(one)))
+      found.filter((one) => !knownOnEmbedded(one) && !onDisperse(one))
 
     before(async () => {
       local = space(`local${bricks}`)

@@ -183,7 +183,8 @@ async function openFileLocks(c: Context): Promise<void> {
   c.rec('blocked peer gets it', await blocked)
   await c.peer.call('close', peer)
   const ofd = sys.must(sys.open(c.at('f'), O.O_RDWR))
-  c.rec('ofd lock', sys.setlk(ofd, 'write', 0, 10, true))
+  // the lock of the peer's fd goes when its RELEASE arrives
+  c.rec('ofd lock', await soon(() => Promise.resolve(sys.setlk(ofd, 'write', 0, 10, true))))
   c.rec('ofd conflict', sys.setlk(two, 'write', 5, 10, true))
   sys.close(ofd)
   c.rec('ofd free', await soon(() => Promise.resolve(sys.setlk(two, 'write', 5, 10, true))))

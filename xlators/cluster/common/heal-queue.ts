@@ -2,7 +2,8 @@
  * Background heals of a mount: some run at a time, some wait, the rest is dropped; whoever finds
  * the damage next asks again.
  */
-import { errnoName } from '../../../src/core/errno.ts'
+import { clock } from '../../../src/core/clock.ts'
+import { E, errnoName } from '../../../src/core/errno.ts'
 import {
   CLIENT_PID_SELF_HEALD,
   type Creds,
@@ -20,6 +21,11 @@ export interface HealLimits {
 }
 
 export type HealJob = (frame: Frame) => Promise<{ errno: number }>
+
+/** How long an inode that another healer works on is left alone. */
+const LEFT_MS = 10_000
+/** Inodes of which that is remembered. */
+const LEFT_MAX = 1024
 
 interface Task {
   readonly key: string
@@ -41,6 +47,8 @@ export class HealQueue {
   readonly #waiting: Task[] = []
   /** Waiting and running, by inode or name. */
   readonly #tasks = new Map<string, Task>()
+  /** Left to another healer: not before this time (monotonic ms) again. */
+  readonly #leftUntil = new Map<string, number>()
   #running = 0
   attempted = 0
   completed = 0
@@ -69,10 +77,19 @@ export class HealQueue {
       return
     }
     if (this.#running >= runningMax && this.#waiting.length >= waitingMax) return
+    if ((this.#leftUntil.get(key) ?? 0) > clock.now()) return
     const task = { key, run, again: false }
     this.#tasks.set(key, task)
     this.#waiting.push(task)
     this.#start()
+  }
+
+  /** Another healer is at work on it, or was until a moment ago. */
+  #leave(key: string): void {
+    this.#leftUntil.delete(key)
+    this.#leftUntil.set(key, clock.now() + LEFT_MS)
+    if (this.#leftUntil.size <= LEFT_MAX) return
+    this.#leftUntil.delete(this.#leftUntil.keys().next().value!)
   }
 
   #start(): void {
@@ -91,6 +108,7 @@ export class HealQueue {
     try {
       const { errno } = await task.run(frame)
       healed = errno === 0
+      if (errno === E.AGAIN) this.#leave(task.key)
       if (healed) this.completed++
       const status = healed ? 'done' : errnoName(errno)
       this.#xl.log.debug({ status, what: keyText(task.key) }, 'background heal')

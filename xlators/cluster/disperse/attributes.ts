@@ -7,8 +7,12 @@ import type { Frame } from '../../../src/core/frame.ts'
 import { type Iatt, isReg } from '../../../src/core/iatt.ts'
 import type { Loc } from '../../../src/core/loc.ts'
 import type { Disperse } from './index.ts'
+import { LOCKINFO_KEY } from './merge-dicts.ts'
 import { begin, type Intent, type Transaction } from './transaction.ts'
 import { withoutOwn, XATTR_PREFIX } from './xattrs.ts'
+
+/** Geo-replication's progress: each brick has its own. */
+const STIME = /^trusted\.glusterfs\..*\.stime$/
 
 /** The object of a fop, by loc or by fd. */
 const at = (loc: Loc): Intent => ({ inode: loc.inode, gfid: loc.gfid })
@@ -179,6 +183,7 @@ export async function getxattr(
   req: Req<'getxattr'>,
 ): Promise<Rep<'getxattr'>> {
   if (req.name !== undefined && isOwn(req.name)) return { errno: E.NODATA }
+  if (STIME.test(req.name ?? '')) return onAll(ec, frame, readsAll(at(req.loc)), 'getxattr', req)
   return hideOwn<'getxattr'>(await onOne(ec, frame, readsOne(at(req.loc)), 'getxattr', req))
 }
 
@@ -188,6 +193,9 @@ export async function fgetxattr(
   req: Req<'fgetxattr'>,
 ): Promise<Rep<'fgetxattr'>> {
   if (req.name !== undefined && isOwn(req.name)) return { errno: E.NODATA }
+  if (req.name === LOCKINFO_KEY || STIME.test(req.name ?? '')) {
+    return onAll(ec, frame, readsAll(on(req.fd)), 'fgetxattr', req)
+  }
   const intent = readsOne(on(req.fd))
   return hideOwn<'fgetxattr'>(await onOne(ec, frame, intent, 'fgetxattr', req))
 }

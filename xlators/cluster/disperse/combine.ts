@@ -5,7 +5,8 @@
 import type { Dict, DictValue } from '../../../src/core/dict.ts'
 import type { FopName, Ok, Statfs } from '../../../src/core/fop.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
-import { type Iatt, isReg, S_IFBLK, S_IFCHR, S_IFMT, timeLater } from '../../../src/core/iatt.ts'
+import { type Iatt, S_IFBLK, S_IFCHR, S_IFMT, timeLater } from '../../../src/core/iatt.ts'
+import { mergeDicts } from './merge-dicts.ts'
 
 type Fields = Record<string, unknown>
 
@@ -121,7 +122,11 @@ export function mergeReplies<K extends FopName>(
   }
   for (const field of ['dict', 'xdata']) {
     if (merged[field] === undefined) continue
-    merged[field] = mergeDicts(replies.map((reply) => fieldsOf(reply)[field] as Dict))
+    const dicts = replies.map((reply) => fieldsOf(reply)[field] as Dict | undefined)
+    merged[field] = mergeDicts(
+      dicts.filter((dict) => dict !== undefined),
+      dataCount,
+    )
   }
   if (fop === 'statfs') {
     merged.statfs = mergeStatfs(replies.map((reply) => (reply as Ok<'statfs'>).statfs))
@@ -130,15 +135,15 @@ export function mergeReplies<K extends FopName>(
 }
 
 /**
- * The newest of each time. Blocks of a regular file are the bricks' scaled to those of the user's
- * data; of anything else every brick has all, so it is the largest (stock adds them up).
+ * The newest of each time; the bricks' blocks scaled to those of the user's data. Of anything but
+ * regular files that makes little sense, but it is what stock shows after a lookup (after other
+ * fops it shows the plain sum).
  */
 export function mergeIatts(stats: readonly Iatt[], dataCount: number): Iatt {
   const merged = stats.at(-1)!.clone()
-  const regular = isReg(merged)
   let blocks = 0
   for (const stat of stats) {
-    blocks = regular ? blocks + stat.blocks : Math.max(blocks, stat.blocks)
+    blocks += stat.blocks
     merged.blksize = Math.max(merged.blksize, stat.blksize)
     if (timeLater(stat.atime, stat.atimeNsec, merged.atime, merged.atimeNsec)) {
       merged.atime = stat.atime
@@ -153,30 +158,8 @@ export function mergeIatts(stats: readonly Iatt[], dataCount: number): Iatt {
       merged.ctimeNsec = stat.ctimeNsec
     }
   }
-  merged.blocks = regular ? Math.ceil((blocks * dataCount) / stats.length) : blocks
+  merged.blocks = Math.ceil((blocks * dataCount) / stats.length)
   return merged
-}
-
-const MAXIMUM =
-  /^(get-link-count|glusterfs\.(inodelk|entrylk|open-fd)-count|trusted\.glusterfs\..*\.[sx]time)$/
-
-function mergeDicts(dicts: readonly Dict[]): Dict {
-  const merged = dicts.at(-1)!.clone()
-  for (const dict of dicts) {
-    for (const [key, value] of dict.entries) {
-      if (!MAXIMUM.test(key)) continue
-      const known = merged.get(key)
-      if (known === undefined || larger(value, known)) merged.set(key, value)
-    }
-  }
-  return merged
-}
-
-function larger(a: DictValue, b: DictValue): boolean {
-  if ((a.type === 'ptr' || a.type === 'strOld') && (b.type === 'ptr' || b.type === 'strOld')) {
-    return Buffer.compare(a.value, b.value) > 0
-  }
-  return Number(a.value) > Number(b.value)
 }
 
 /** Sizes are the smallest brick's, in the largest block unit (ec_combine_statfs). */

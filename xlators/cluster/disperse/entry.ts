@@ -29,7 +29,7 @@ async function inParent<K extends EntryFop>(
   fop: K,
   xdata: Dict | undefined,
   req: (xdata: Dict) => Req<K>,
-  finish?: (rep: Extract<Rep<K>, { errno: 0 }>) => Promise<Errno | 0>,
+  finish?: (rep: Extract<Rep<K>, { errno: 0 }>, good: number) => Promise<Errno | 0>,
 ): Promise<Rep<K>> {
   const tx = await begin(ec, frame, changesEntries(parent))
   if (tx.errno !== 0) return tx
@@ -42,7 +42,8 @@ async function inParent<K extends EntryFop>(
     const rep = answer.rep as Rep<K> & { errno: 0 }
     if (answer.rep.errno !== 0) return rep
     tx.changed()
-    const errno = (await finish?.(rep as Extract<Rep<K>, { errno: 0 }>)) ?? 0
+    const success = rep as Extract<Rep<K>, { errno: 0 }>
+    const errno = (await finish?.(success, answer.good)) ?? 0
     return errno === 0 ? rep : ({ errno } as Rep<K>)
   } finally {
     tx.end()
@@ -89,8 +90,8 @@ export function create(ec: Disperse, frame: Frame, req: Req<'create'>): Promise<
     'create',
     fileXattrs(ec, req.xdata),
     (xdata) => ({ ...req, flags: req.flags & ~O_APPEND, xdata }),
-    async (rep) => {
-      ec.fdOpened(req.fd)
+    async (rep, good) => {
+      ec.fdOpened(req.fd, good)
       // Without O_EXCL it may have been there, with content.
       if (rep.stat.size === 0) return 0
       return sizeOf(ec, frame, Loc.ofName(req.loc.parent!, req.loc.name!, req.loc.inode), rep.stat)

@@ -20,7 +20,7 @@ import {
   underLock,
 } from './heal-common.ts'
 import type { Disperse } from './index.ts'
-import { configBytes, XATTR_CONFIG } from './xattrs.ts'
+import { configBytes, word, words, XATTR_CONFIG, XATTR_SIZE, XATTR_VERSION } from './xattrs.ts'
 
 const READLINK_SIZE = 4096
 
@@ -150,6 +150,7 @@ async function createMissing(
       umask: 0,
       xdata,
     }))
+    await addCounters(ec, frame, inode, maskOf(created.keys()), false)
   } else if (isLnk(stat)) {
     return missing & ~(await linkOrSymlink(ec, frame, loc, present, missing, xdata))
   } else {
@@ -162,8 +163,29 @@ async function createMissing(
       umask: 0,
       xdata,
     }))
+    if (isReg(stat)) await addCounters(ec, frame, inode, maskOf(created.keys()), true)
   }
   return missing & ~maskOf(created.keys())
+}
+
+const XATTR_CREATE = 1
+
+/**
+ * Zero counters, as an object is born with. Heals add to them only what differs from zero, and a
+ * stock client takes a brick without the xattrs for damaged. Not part of the mknod: that may link a
+ * file that has counters, which stay as they are (EEXIST).
+ */
+async function addCounters(
+  ec: Disperse,
+  frame: Frame,
+  inode: Inode,
+  mask: number,
+  withSize: boolean,
+): Promise<void> {
+  const dict = new Dict().setBytes(XATTR_VERSION, words(0, 0))
+  if (withSize) dict.setBytes(XATTR_SIZE, word(0))
+  const loc = Loc.ofInode(inode)
+  await onBricks(ec, frame, mask, 'setxattr', () => ({ loc, dict, flags: XATTR_CREATE }))
 }
 
 /** A brick that has the symbolic link under another name gets a hard link. */

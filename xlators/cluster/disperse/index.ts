@@ -4,8 +4,8 @@
  * read; counters in xattrs (trusted.ec.*) tell which bricks missed a change.
  *
  * As stock 10.3 on the bricks, except: a hole is clipped at the end of the file; a change that
- * found no quorum keeps the file marked for self-heal; fds are not opened again on bricks that were
- * away (protocol/client reaches them through anonymous fds).
+ * found no quorum keeps the file marked for self-heal; bricks that took a change which failed on
+ * most of the others fall behind instead of passing for equal.
  */
 import { assert } from '../../../src/core/assert.ts'
 import { FdContext } from '../../../src/core/context.ts'
@@ -14,16 +14,17 @@ import { GlusterError } from '../../../src/core/errors.ts'
 import { type Event, UP_INVAL_ATTR } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import type { Fop } from '../../../src/core/fop.ts'
-import type { Frame } from '../../../src/core/frame.ts'
+import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
 import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
 import { S_IFDIR } from '../../../src/core/iatt.ts'
 import { type Inode, inodePath } from '../../../src/core/inode.ts'
+import { Loc } from '../../../src/core/loc.ts'
 import type { OptionValues } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
 import { leafOfDirOffset, leavesBelow, leavesOfGraph } from '../../../src/graph/dir-offset.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
 import { firstOfGfid } from '../common/gfid-hash.ts'
-import { bit, count, has } from '../common/mask.ts'
+import { bit, bricksOf, count, has } from '../common/mask.ts'
 import { UpState } from '../common/up-state.ts'
 import * as attributes from './attributes.ts'
 import {
@@ -47,6 +48,9 @@ import { type Intent, isHealFrame } from './transaction.ts'
 import * as userLocks from './user-locks.ts'
 import { virtualXattr } from './virtual-xattrs.ts'
 import { writev } from './write.ts'
+
+/** O_CREAT, O_EXCL, O_TRUNC and O_APPEND have had their effect, or have it here. */
+const NOT_AGAIN = 0o100 | 0o200 | 0o1000 | 0o2000
 
 interface FdState {
   /** Bricks it was opened on. */
@@ -344,8 +348,32 @@ export class Disperse extends Xlator<typeof options> {
     }
   }
 
-  fdOpened(fd: Fd, bricks = this.up): void {
+  fdOpened(fd: Fd, bricks: number): void {
     this.#fds.set(fd, { opened: bricks, lost: false })
+  }
+
+  /**
+   * Opens `fd` on those of `bricks` that were away when it was opened (ec_fix_open). Where that
+   * fails the bricks are reached through anonymous fds, as they are meanwhile. When as many are
+   * missing as hold the data the fd is not worth mending: stock leaves it, too.
+   */
+  async openWhereMissing(frame: Frame, fd: Fd, bricks: number): Promise<void> {
+    const state = this.#fds.get(fd)
+    const missing = state === undefined ? 0 : bricks & this.up & ~state.opened
+    if (missing === 0 || count(missing) >= this.geometry.dataCount) return
+    state!.opened |= missing
+    const flags = fd.flags & ~NOT_AGAIN
+    const targets = bricksOf(missing)
+    const loc = Loc.ofInode(fd.inode)
+    const root = frame.with({ uid: ROOT_CREDS.uid, gid: ROOT_CREDS.gid })
+    const replies = await root.windAll(
+      targets.map((brick) => this.children[brick]!),
+      'open',
+      () => ({ loc, fd, flags }),
+    )
+    replies.forEach(({ errno }, index) => {
+      if (errno !== 0) state!.opened &= ~bit(targets[index]!)
+    })
   }
 
   /** Bricks the fd was opened on; all for one of somebody else's making. */

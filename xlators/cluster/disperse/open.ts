@@ -16,7 +16,7 @@ const O_APPEND = 0o2000
 export async function open(ec: Disperse, frame: Frame, req: Req<'open'>): Promise<Rep<'open'>> {
   if (!ec.isUp) return { errno: E.NOTCONN }
   const flags = req.flags & ~(O_APPEND | O_TRUNC)
-  const { rep } = await dispatch(ec.children, ec.geometry.dataCount, frame, {
+  const { rep, good } = await dispatch(ec.children, ec.geometry.dataCount, frame, {
     fop: 'open',
     targets: ec.up,
     spread: 'all',
@@ -26,7 +26,7 @@ export async function open(ec: Disperse, frame: Frame, req: Req<'open'>): Promis
     req: () => ({ ...req, flags }),
   })
   if (rep.errno !== 0) return rep
-  ec.fdOpened(req.fd)
+  ec.fdOpened(req.fd, good)
   if ((req.flags & O_TRUNC) !== 0) {
     const truncated = await ftruncate(ec, frame, { fd: req.fd, offset: 0 })
     if (truncated.errno !== 0) return truncated

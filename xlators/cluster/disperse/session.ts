@@ -60,6 +60,10 @@ export class Session {
   damaged = false
   /** An open file on the inode, if a fop brought one: lets counters be reached after unlink. */
   fd: Fd | undefined
+  /** Fds that need not be opened on further bricks. */
+  readonly opened = new WeakSet<Fd>()
+  /** The unfinished repair of a brick was reported. */
+  repairReported = false
   readonly stripes: StripeCache
   /** True once version (and size of a regular file) were read. */
   known = false

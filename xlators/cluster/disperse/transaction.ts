@@ -9,7 +9,7 @@ import type { FopName, Req } from '../../../src/core/fop.ts'
 import { CLIENT_PID_SELF_HEALD, type Frame } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
-import { count } from '../common/mask.ts'
+import { bricksOf, count } from '../common/mask.ts'
 import { type Answer, dispatch } from './dispatch.ts'
 import type { Disperse } from './index.ts'
 import type { InodeLock, Use } from './inode-lock.ts'
@@ -95,6 +95,11 @@ export class Transaction {
       req: (brick) => how.req(brick, xdata),
     })
     for (const session of sessions) this.#book(session, answer, targets, updates)
+    if (updates && answer.rep.errno !== 0 && happenedElsewhere(answer, healing)) {
+      // Those bricks differ from now on: the good ones get a version of their own.
+      this.changed()
+      also?.changed()
+    }
     if (!updates || answer.rep.errno !== 0 || count(answer.good) >= quorum) return answer
     // It happened all the same on the bricks that took it: the others are behind now.
     this.changed()
@@ -139,10 +144,23 @@ export class Transaction {
       if (waiting !== undefined && waiting > 1) session.release = true
     }
     const bad = ec.up & ~(session.good | session.healing | (targets & ~answer.sent))
-    if (bad === 0) return
+    if (bad === 0) {
+      // Usually a healer is at work; if it died nobody but the next one ends the repair.
+      if ((session.healing & ec.up) === 0 || session.repairReported) return
+      session.repairReported = true
+      ec.reportDamage(this.#frame, session.inode, this.#intent)
+      return
+    }
     session.release = true
     if (count(answer.sent) > 1) ec.reportDamage(this.#frame, session.inode, this.#intent)
   }
+}
+
+/** A change that failed on most bricks succeeded on some. */
+function happenedElsewhere<K extends FopName>(answer: Answer<K>, healing: number): boolean {
+  if (answer.good === 0) return false
+  const others = answer.sent & ~answer.good & ~healing
+  return bricksOf(others).some((brick) => answer.replies[brick]?.errno === 0)
 }
 
 /** Takes the lock on `intent.inode`, with version and size read and dirty marked as it needs. */
@@ -175,6 +193,10 @@ export async function begin(
   if (prepared.errno !== 0) {
     lock.leave(use)
     return prepared
+  }
+  if (intent.fd !== undefined && intent.updateData === true && !session.opened.has(intent.fd)) {
+    session.opened.add(intent.fd)
+    await ec.openWhereMissing(frame, intent.fd, session.writable)
   }
   return new Transaction(ec, frame, lock, intent, use)
 }

@@ -53,7 +53,9 @@ export async function writev(
     const { rep } = answer
     if (rep.errno !== 0 || rep.size % CHUNK_SIZE !== 0) {
       session.stripes.invalidate(start, end)
-      return rep.errno !== 0 ? rep : { errno: E.IO }
+      if (rep.errno !== 0) return rep
+      tx.changed()
+      return { errno: E.IO }
     }
     tx.changed()
     const written = Math.min(req.size, Math.max(0, rep.size * geometry.dataCount - head))

@@ -3,60 +3,20 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Dict } from '../../../../src/core/dict.ts'
 import { E } from '../../../../src/core/errno.ts'
-import type { Fd } from '../../../../src/core/fd.ts'
 import { newGfid } from '../../../../src/core/gfid.ts'
 import { Loc } from '../../../../src/core/loc.ts'
 import { firstOfGfid } from '../../../../xlators/cluster/common/gfid-hash.ts'
-import { Codec } from '../../../../xlators/cluster/disperse/codec/codec.ts'
-import { type DisperseGraph, disperseGraph, letGo } from '../../../lib/disperse-graph.ts'
+import {
+  checkFragments,
+  disperseGraph,
+  healsDone,
+  letGo,
+  newFile,
+  readAll,
+  xattr,
+} from '../../../lib/disperse-graph.ts'
 import { vectorBytes } from '../../../lib/ec-vectors.ts'
 import { settle } from '../../../lib/scripted.ts'
-
-async function newFile(volume: DisperseGraph, name: string, content?: Buffer): Promise<Fd> {
-  const fd = await volume.mount.create(name)
-  assert.ok(typeof fd !== 'number', `create: ${String(fd)}`)
-  if (content !== undefined) assert.equal(await volume.mount.write(fd, 0, content), 0)
-  return fd
-}
-
-async function readAll(volume: DisperseGraph, name: string): Promise<Buffer> {
-  const fd = await volume.mount.open(name)
-  assert.ok(typeof fd !== 'number', `open: ${String(fd)}`)
-  const data = await volume.mount.read(fd, 0, 1 << 20)
-  assert.ok(typeof data !== 'number', `read: ${String(data)}`)
-  await volume.mount.close(fd)
-  return data
-}
-
-const xattr = (volume: DisperseGraph, brick: number, path: string, name: string) =>
-  volume.bricks[brick]!.store.at(path)?.xattrs.get(`trusted.ec.${name}`)?.toString('hex')
-
-/** Waits until no heal is running or waiting. */
-async function healsDone({ disperse }: DisperseGraph): Promise<void> {
-  for (let i = 0; i < 200; i++) {
-    await settle()
-    if (disperse.heals.running === 0 && disperse.heals.waiting === 0) return
-  }
-  assert.fail('heals do not end')
-}
-
-/** Every brick's file is what the reference encoding gives, clean and of one version. */
-function checkFragments(volume: DisperseGraph, path: string, content: Buffer): void {
-  const { geometry } = volume.disperse
-  const data = Buffer.alloc(geometry.up(content.length))
-  content.copy(data)
-  const all = volume.bricks.map((_, brick) => brick)
-  const fragments = new Codec(geometry).encode([data], data.length, all)
-  for (const brick of all) {
-    const node = volume.bricks[brick]!.store.at(path)
-    assert.ok(node !== undefined, `brick ${brick} has no ${path}`)
-    assert.ok(node.data.equals(fragments[brick]!), `fragment of brick ${brick}`)
-    assert.match(xattr(volume, brick, path, 'dirty') ?? '', /^0*$/, `dirty on brick ${brick}`)
-    for (const name of ['version', 'size']) {
-      assert.equal(xattr(volume, brick, path, name), xattr(volume, 0, path, name), name)
-    }
-  }
-}
 
 void test('read policy: the brick the stock client starts from', () => {
   const gfid = Buffer.from('58c2eb0ada3f45f1b7e2e83e04160c34', 'hex').latin1Slice()

@@ -1,0 +1,102 @@
+/** Bricks that come back: fds opened on them, counters they lack, repairs somebody left half done. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { E } from '../../../../src/core/errno.ts'
+import {
+  checkFragments,
+  disperseGraph,
+  healsDone,
+  letGo,
+  newFile,
+  readAll,
+  xattr,
+} from '../../../lib/disperse-graph.ts'
+import { vectorBytes } from '../../../lib/ec-vectors.ts'
+
+const O_RDWR_APPEND_CREAT = 0o2102
+
+void test('an fd is opened where a brick was away, by the next write, once', async () => {
+  const volume = await disperseGraph(4, 2, { 'background-heals': '0' })
+  volume.bricks[3]!.up = false
+  const made = await volume.mount.create('f', O_RDWR_APPEND_CREAT)
+  assert.ok(typeof made !== 'number')
+  await letGo(volume)
+  volume.bricks[3]!.up = true
+  // The name is not there: only a heal brings it, and then the fd can be opened.
+  const { root } = volume.bench.graph.inodes
+  assert.equal((await volume.mount.lookup('f')).errno, 0)
+  assert.equal(volume.bricks[3]!.isOpen(made), false)
+  const loc = volume.mount.loc('f')
+  assert.equal(loc.parent, root)
+  await volume.bench.ok('getxattr', { loc, name: 'trusted.ec.heal' })
+  for (const brick of volume.bricks) brick.requests.length = 0
+  assert.equal(await volume.mount.write(made, 0, vectorBytes(1, 100)), 0)
+  assert.equal(await volume.mount.write(made, 0, vectorBytes(2, 100)), 0)
+  assert.equal(volume.bricks[3]!.isOpen(made), true)
+  const opens = volume.bricks.map(
+    ({ requests }) => requests.filter(({ fop }) => fop === 'open') as { req: { flags: number } }[],
+  )
+  assert.deepEqual(
+    opens.map((some) => some.length),
+    [0, 0, 0, 1, 0, 0],
+  )
+  assert.equal(opens[3]![0]!.req.flags, 2)
+})
+
+void test('an empty file that heal makes on a brick has counters like any other', async () => {
+  const volume = await disperseGraph(2, 1)
+  volume.bricks[0]!.up = false
+  await volume.mount.close(await newFile(volume, 'f'))
+  await letGo(volume)
+  volume.bricks[0]!.up = true
+  await volume.mount.lookup('f')
+  await healsDone(volume)
+  await letGo(volume)
+  for (const name of ['version', 'size', 'config']) {
+    assert.notEqual(xattr(volume, 0, '/f', name), undefined, name)
+    assert.equal(xattr(volume, 0, '/f', name), xattr(volume, 1, '/f', name), name)
+  }
+})
+
+void test('a repair whose healer died is finished by whoever meets it', async () => {
+  const volume = await disperseGraph(4, 2)
+  const content = vectorBytes(1, 40_000)
+  await volume.mount.close(await newFile(volume, 'f', content))
+  await letGo(volume)
+  // As a data heal leaves it that dies after it marked its sink and before it wrote all.
+  const sink = volume.bricks[2]!.store.at('/f')!
+  sink.xattrs.get('trusted.ec.version')![0]! |= 0x40
+  sink.data.fill(0, 1024)
+  for (const { store } of volume.bricks) {
+    store.at('/f')!.xattrs.set('trusted.ec.dirty', Buffer.concat([one, one]))
+  }
+  assert.ok((await readAll(volume, 'f')).equals(content))
+  await healsDone(volume)
+  await letGo(volume)
+  checkFragments(volume, '/f', content)
+})
+
+const one = Buffer.from('0000000000000001', 'hex')
+
+void test('bricks that took a change most refused are behind, not equal', async () => {
+  const volume = await disperseGraph(4, 2)
+  const content = vectorBytes(1, 4096)
+  const fd = await newFile(volume, 'f', content)
+  await volume.mount.close(fd)
+  await letGo(volume)
+  for (const brick of [0, 1, 2, 3]) {
+    volume.bricks[brick]!.fail = (fop) => (fop === 'writev' ? E.NOSPC : undefined)
+  }
+  const again = await volume.mount.open('f')
+  assert.ok(typeof again !== 'number')
+  assert.equal(await volume.mount.write(again, 0, vectorBytes(2, 4096)), E.NOSPC)
+  for (const brick of volume.bricks) brick.fail = undefined
+  await volume.mount.close(again)
+  await letGo(volume)
+  assert.ok((await readAll(volume, 'f')).equals(content))
+  await healsDone(volume)
+  const loc = volume.mount.loc('f')
+  await volume.bench.ok('getxattr', { loc, name: 'trusted.ec.heal' })
+  await letGo(volume)
+  checkFragments(volume, '/f', content)
+})
