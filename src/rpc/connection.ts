@@ -6,6 +6,7 @@ import { assert } from '../core/assert.ts'
 import { clock, type Timer } from '../core/clock.ts'
 import { E, type Errno } from '../core/errno.ts'
 import { type Creds, ROOT_CREDS } from '../core/frame.ts'
+import { leaseOf } from '../core/lease.ts'
 import { type Log, logFor } from '../observe/log.ts'
 import { DUMP, FOP, type Procedure } from '../xdr/programs.ts'
 import { READ_REPLY_SIZE_MIN, readReplyBodySize } from '../xdr/read-reply.ts'
@@ -207,6 +208,7 @@ export class Connection {
     this.#state = 'closed'
     this.#ping?.clear()
     this.#frameScan?.clear()
+    for (const part of this.#out) leaseOf(part)?.drop()
     this.#out = []
     const pending = [...this.#pending.values()]
     this.#pending.clear()
@@ -298,8 +300,10 @@ export class Connection {
       return false
     }
     this.#stats.bytesWritten += w.position - start + payloadSize
-    if (payload !== undefined) this.#out.push(w.take(), ...payload)
-    else if (this.#transport.separateRecords) this.#out.push(w.take())
+    if (payload !== undefined) {
+      this.#out.push(w.take(), ...payload)
+      for (const part of payload) leaseOf(part)?.hold()
+    } else if (this.#transport.separateRecords) this.#out.push(w.take())
     return true
   }
 

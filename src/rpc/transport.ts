@@ -10,6 +10,7 @@ import {
   type Socket,
 } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import { leaseOf } from '../core/lease.ts'
 import { type Log, logFor } from '../observe/log.ts'
 import type { RecordReader } from './record.ts'
 import { setTcpTimeouts, type TcpTimeouts } from './sockopt.ts'
@@ -79,6 +80,13 @@ export interface TransportEvents {
   closed(reason: string, code: string | undefined): void
 }
 
+/** Drops the buffer's lease, which the queue held, when the kernel has the bytes or never will. */
+function send(socket: Socket, buffer: Buffer): void {
+  const lease = leaseOf(buffer)
+  if (lease === undefined) socket.write(buffer)
+  else socket.write(buffer, lease.drop)
+}
+
 /** One socket, from connect to close. */
 export class Transport {
   readonly address: Address
@@ -145,11 +153,11 @@ export class Transport {
     const buffers = drain()
     const socket = this.#socket
     if (buffers.length === 1 || this.separateRecords) {
-      for (const buffer of buffers) socket.write(buffer)
+      for (const buffer of buffers) send(socket, buffer)
       return
     }
     socket.cork()
-    for (const buffer of buffers) socket.write(buffer)
+    for (const buffer of buffers) send(socket, buffer)
     socket.uncork()
   }
 

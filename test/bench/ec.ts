@@ -50,7 +50,7 @@ function benchConfig(load: () => Package, dataCount: number, redundancy: number)
   const fragments = codec.encode([data], size, bricks)
   const alive = bricks.slice(redundancy)
   const survivors = alive.map((brick) => [fragments[brick]!])
-  const encode = rate(size, 8, () => () => codec.encode([data], size, bricks))
+  const encode = rate(size, 8, () => () => codec.encodeLent([data], size, bricks).lease?.drop())
   const decode = rate(
     size,
     8,

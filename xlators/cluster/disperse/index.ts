@@ -62,6 +62,11 @@ interface FdState {
 export class Disperse extends Xlator<typeof options> {
   readonly heals = new DisperseHeals(this)
   readonly stripeStats = newStripeStats()
+  /**
+   * Fragments may be lent to the children: they hold a lease while they need the bytes, as
+   * protocol/client does. Others might keep the bytes of a write they have answered.
+   */
+  lends = false
   readonly #locks = new Map<Gfid, InodeLock>()
   readonly #fds = new FdContext<FdState>(this.self)
   // Made in `init`, when the bricks are known.
@@ -93,6 +98,7 @@ export class Disperse extends Xlator<typeof options> {
       codec: createCodec(geometry),
       state: new UpState(brickCount, dataCount, (event) => this.notifyParents(event)),
     }
+    this.lends = this.children.every((child) => child.type === 'protocol/client')
     this.#readMask = this.#parseReadMask(this.options)
     this.#checkQuorum(this.options)
   }

@@ -104,7 +104,7 @@ async function readEdges(
 }
 
 /** Encodes `length` bytes of whole stripes and writes the fragments to all bricks. */
-function sendStripes(
+async function sendStripes(
   ec: Disperse,
   tx: Transaction,
   req: Req<'writev'>,
@@ -113,21 +113,28 @@ function sendStripes(
 ): Promise<Answer<'writev'>> {
   const { dataCount } = ec.geometry
   const bricks = bricksOf(tx.session.writable & ec.up)
-  const fragments = ec.codec.encode(req.data, length, bricks)
-  const byBrick = new Map(bricks.map((brick, index) => [brick, fragments[index]!]))
-  return tx.send('writev', {
-    spread: 'all',
-    xdata: req.xdata,
-    ...(frame === undefined ? {} : { frame }),
-    req: (brick, xdata) => ({
-      fd: req.fd,
-      data: [byBrick.get(brick)!],
-      size: length / dataCount,
-      offset: req.offset / dataCount,
-      flags: req.flags & ~O_APPEND,
-      xdata,
-    }),
-  })
+  const { buffers, lease } = ec.lends
+    ? ec.codec.encodeLent(req.data, length, bricks)
+    : { buffers: ec.codec.encode(req.data, length, bricks) }
+  const byBrick = new Map(bricks.map((brick, index) => [brick, buffers[index]!]))
+  try {
+    return await tx.send('writev', {
+      spread: 'all',
+      xdata: req.xdata,
+      ...(frame === undefined ? {} : { frame }),
+      req: (brick, xdata) => ({
+        fd: req.fd,
+        data: [byBrick.get(brick)!],
+        size: length / dataCount,
+        offset: req.offset / dataCount,
+        flags: req.flags & ~O_APPEND,
+        xdata,
+      }),
+    })
+  } finally {
+    // All bricks have answered; a socket that gave up its call holds the lease until it closes.
+    lease?.drop()
+  }
 }
 
 /**

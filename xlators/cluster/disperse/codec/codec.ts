@@ -1,39 +1,59 @@
 /**
- * Encodes and decodes stripes with generated WebAssembly (emit.ts). Data passes through one small
- * memory, block by block: it is copied in, transformed while it sits in the CPU's cache and copied
- * out to where it is wanted, so that every byte is copied once on either side.
- *
- * All of it is synchronous, so one memory serves every codec of the process.
+ * Encodes and decodes stripes with generated WebAssembly (emit.ts), block by block: the input is
+ * copied to the WebAssembly memory and transformed while it sits in the CPU's cache. Fragments that
+ * go to sockets are written to where the sockets send them from (memory.ts) and not copied again;
+ * other results are copied to buffers of their own.
  */
 import { assert } from '../../../../src/core/assert.ts'
-import { emitModule, type RowLayout, type RowSum } from './emit.ts'
+import { Lease, lend } from '../../../../src/core/lease.ts'
+import { emitModule, groupRows, type RowLayout, type RowSum } from './emit.ts'
 import { decodeMatrix } from './field.ts'
 import { CHUNK_SIZE, type Geometry } from './geometry.ts'
+import { BLOCK_OUT, BLOCK_SIZE_MAX, codecMemory } from './memory.ts'
 
-/** User bytes transformed at a time; with the fragments it fits the level 2 cache. */
-const BLOCK_SIZE_MAX = 32768
-const PAGE_SIZE = 65536
-/** Sets of surviving bricks whose decoders are kept, least recently used dropped first. */
+/** Sets of bricks whose code is kept for either direction, least recently used dropped first. */
 export const DECODERS_MAX = 64
+/**
+ * Added to the distance of fragments in a slot: at a power of two they would fall in the same few
+ * sets of the level 1 cache.
+ */
+const FRAGMENT_GAP = 10 * 64
+/** Fragments smaller than this in all are cheaper to copy than to lend. */
+const LENT_MIN = 8192
 
-type Rows = ((out: number, stripes: number) => void)[]
-
-let sharedMemory: { wasm: WebAssembly.Memory; bytes: Buffer } | undefined
-
-function memory(): { wasm: WebAssembly.Memory; bytes: Buffer } {
-  if (sharedMemory === undefined) {
-    // A block of data and its fragments, which are less than twice as long.
-    const pages = Math.ceil((3 * BLOCK_SIZE_MAX) / PAGE_SIZE)
-    const wasm = new WebAssembly.Memory({ initial: pages, maximum: pages })
-    sharedMemory = { wasm, bytes: Buffer.from(wasm.buffer) }
-  }
-  return sharedMemory
+/** Functions, each for some neighbouring rows. */
+interface Transform {
+  functions: ((out: number, rowStride: number, stripes: number) => void)[]
+  /** First row of each function. */
+  firstRows: number[]
 }
 
-function compile(rows: readonly RowSum[], layout: RowLayout): Rows {
+/** Fragments, good until the caller drops the lease; without one they are ordinary buffers. */
+export interface Fragments {
+  buffers: Buffer[]
+  lease?: Lease
+}
+
+function compile(rows: readonly RowSum[], layout: RowLayout): Transform {
   const module = new WebAssembly.Module(emitModule(rows, layout))
-  const instance = new WebAssembly.Instance(module, { m: { m: memory().wasm } })
-  return rows.map((_, index) => instance.exports[`row${index}`] as Rows[number])
+  const instance = new WebAssembly.Instance(module, { m: { m: codecMemory().wasm } })
+  const transform: Transform = { functions: [], firstRows: [] }
+  let row = 0
+  for (const [index, group] of groupRows(rows).entries()) {
+    const name = `rows${index}`
+    transform.functions.push(instance.exports[name] as Transform['functions'][number])
+    transform.firstRows.push(row)
+    row += group.length
+  }
+  return transform
+}
+
+/** Computes all rows of `stripes` stripes of the block; row i begins at `out + i * rowStride`. */
+function run(transform: Transform, out: number, rowStride: number, stripes: number): void {
+  const { functions, firstRows } = transform
+  for (let i = 0; i < functions.length; i++) {
+    functions[i]!(out + firstRows[i]! * rowStride, rowStride, stripes)
+  }
 }
 
 /** Reads consecutive bytes of a vector of buffers. */
@@ -68,16 +88,16 @@ class VectorReader {
 export class Codec {
   readonly geometry: Geometry
   readonly #blockStripes: number
-  /** Bytes between the same stripe of neighbouring fragments in the memory. */
-  readonly #fragmentStride: number
-  #encodeRows: Rows | undefined
-  /** Decode functions by the bricks' mask, oldest use first. */
-  readonly #decoders = new Map<number, Rows>()
+  /** Bytes of each fragment in a block. */
+  readonly #blockChunks: number
+  /** Code by the bricks' mask, oldest use first. */
+  readonly #encoders = new Map<number, Transform>()
+  readonly #decoders = new Map<number, Transform>()
 
   constructor(geometry: Geometry) {
     this.geometry = geometry
     this.#blockStripes = Math.max(1, Math.floor(BLOCK_SIZE_MAX / geometry.stripeSize))
-    this.#fragmentStride = this.#blockStripes * CHUNK_SIZE
+    this.#blockChunks = this.#blockStripes * CHUNK_SIZE
   }
 
   /** Decoders held, for tests and state dumps. */
@@ -86,28 +106,55 @@ export class Codec {
   }
 
   /**
-   * The fragments of `data` (`size` bytes, whole stripes, in any pieces) for `bricks`; element i of
-   * the answer belongs to `bricks[i]`. The answer is freshly allocated.
+   * The fragments of `data` (`size` bytes, whole stripes, in any pieces) for `bricks`, which
+   * ascend; element i of the answer belongs to `bricks[i]`.
    */
   encode(data: readonly Uint8Array[], size: number, bricks: readonly number[]): Buffer[] {
-    const { stripeSize, dataCount } = this.geometry
-    assert(size % stripeSize === 0, 'encode of whole stripes only')
-    const rows = this.#encoder()
-    const { bytes } = memory()
-    const reader = new VectorReader(data)
+    const { dataCount } = this.geometry
+    const { bytes } = codecMemory()
     const fragmentSize = size / dataCount
-    const fragments = bricks.map(() => Buffer.allocUnsafeSlow(fragmentSize))
-    const outAt = this.#blockStripes * stripeSize
-    for (let done = 0; done < fragmentSize; done += this.#fragmentStride) {
-      const count = Math.min(this.#fragmentStride, fragmentSize - done)
+    const joined = Buffer.allocUnsafeSlow(fragmentSize * bricks.length)
+    const transform = this.#encoder(size, bricks)
+    const reader = new VectorReader(data)
+    for (let done = 0; done < fragmentSize; done += this.#blockChunks) {
+      const count = Math.min(this.#blockChunks, fragmentSize - done)
       reader.copyTo(bytes, 0, count * dataCount)
+      run(transform, BLOCK_OUT, count, count / CHUNK_SIZE)
+      if (count === fragmentSize) {
+        bytes.copy(joined, 0, BLOCK_OUT, BLOCK_OUT + joined.length)
+        break
+      }
       for (let i = 0; i < bricks.length; i++) {
-        const at = outAt + i * this.#fragmentStride
-        rows[bricks[i]!]!(at, count / CHUNK_SIZE)
-        fragments[i]!.set(bytes.subarray(at, at + count), done)
+        const at = BLOCK_OUT + i * count
+        bytes.copy(joined, i * fragmentSize + done, at, at + count)
       }
     }
-    return fragments
+    return cut(joined, 0, fragmentSize, fragmentSize, bricks.length)
+  }
+
+  /**
+   * `encode` into memory that is used again when the lease of the answer ends. Where there is none
+   * (the request is small or very large, or much is on its way) the answer has no lease.
+   */
+  encodeLent(data: readonly Uint8Array[], size: number, bricks: readonly number[]): Fragments {
+    const { dataCount } = this.geometry
+    const memory = codecMemory()
+    const fragmentSize = size / dataCount
+    const stride = fragmentSize + FRAGMENT_GAP
+    const worthwhile = fragmentSize * bricks.length >= LENT_MIN
+    const slot = worthwhile ? memory.take(stride * bricks.length) : undefined
+    if (slot === undefined) return { buffers: this.encode(data, size, bricks) }
+    const transform = this.#encoder(size, bricks)
+    const reader = new VectorReader(data)
+    for (let done = 0; done < fragmentSize; done += this.#blockChunks) {
+      const count = Math.min(this.#blockChunks, fragmentSize - done)
+      reader.copyTo(memory.bytes, 0, count * dataCount)
+      run(transform, slot + done, stride, count / CHUNK_SIZE)
+    }
+    const buffers = cut(memory.bytes, slot, fragmentSize, stride, bricks.length)
+    const lease = new Lease(() => memory.give(slot))
+    for (const buffer of buffers) lend(buffer, lease)
+    return { buffers, lease }
   }
 
   /**
@@ -125,66 +172,79 @@ export class Codec {
     assert(bricks.length === dataCount && fragments.length === dataCount, 'decode needs K bricks')
     assert(fragmentSize % CHUNK_SIZE === 0, 'decode of whole chunks only')
     assert(from <= to && to <= fragmentSize * dataCount, 'decode range outside the fragments')
-    const rows = this.#decoder(bricks)
-    const { bytes } = memory()
+    const transform = this.#decoder(bricks)
+    const { bytes } = codecMemory()
     const readers = fragments.map((vector) => new VectorReader(vector))
     const data = Buffer.allocUnsafeSlow(to - from)
-    const outAt = dataCount * this.#fragmentStride
-    for (let done = 0; done < fragmentSize; done += this.#fragmentStride) {
-      const count = Math.min(this.#fragmentStride, fragmentSize - done)
-      for (let t = 0; t < dataCount; t++) {
-        readers[t]!.copyTo(bytes, t * this.#fragmentStride, count)
-      }
+    for (let done = 0; done < fragmentSize; done += this.#blockChunks) {
+      const count = Math.min(this.#blockChunks, fragmentSize - done)
+      for (let t = 0; t < dataCount; t++) readers[t]!.copyTo(bytes, t * this.#blockChunks, count)
       const start = Math.max(from, done * dataCount)
       const end = Math.min(to, (done + count) * dataCount)
       if (start >= end) continue
-      for (let j = 0; j < dataCount; j++) rows[j]!(outAt + j * CHUNK_SIZE, count / CHUNK_SIZE)
-      const shift = outAt - done * dataCount
-      data.set(bytes.subarray(start + shift, end + shift), start - from)
+      run(transform, BLOCK_OUT, CHUNK_SIZE, count / CHUNK_SIZE)
+      const shift = BLOCK_OUT - done * dataCount
+      bytes.copy(data, start - from, start + shift, end + shift)
     }
     return data
   }
 
-  #encoder(): Rows {
-    if (this.#encodeRows === undefined) {
-      const { brickCount, dataCount, stripeSize } = this.geometry
-      const sums: RowSum[] = []
-      for (let brick = 0; brick < brickCount; brick++) {
-        sums.push({ kind: 'horner', point: brick + 1, inputCount: dataCount })
-      }
-      this.#encodeRows = compile(sums, {
+  #encoder(size: number, bricks: readonly number[]): Transform {
+    const { dataCount, stripeSize } = this.geometry
+    assert(size % stripeSize === 0, 'encode of whole stripes only')
+    return cached(this.#encoders, bricks, () => {
+      const sums = bricks.map(
+        (brick): RowSum => ({ kind: 'horner', point: brick + 1, inputCount: dataCount }),
+      )
+      return compile(sums, {
         inputAt: (chunk) => chunk * CHUNK_SIZE,
         inputStep: stripeSize,
         outputStep: CHUNK_SIZE,
       })
-    }
-    return this.#encodeRows
+    })
   }
 
-  #decoder(bricks: readonly number[]): Rows {
-    let mask = 0
-    for (let i = 0; i < bricks.length; i++) {
-      assert(i === 0 || bricks[i]! > bricks[i - 1]!, 'decode bricks must ascend')
-      mask |= 1 << bricks[i]!
-    }
-    let rows = this.#decoders.get(mask)
-    if (rows !== undefined) {
-      this.#decoders.delete(mask)
-    } else {
-      const stride = this.#fragmentStride
-      rows = compile(
-        decodeMatrix(bricks).map((coefficients) => ({ kind: 'linear', coefficients })),
-        {
-          inputAt: (fragment) => fragment * stride,
-          inputStep: CHUNK_SIZE,
-          outputStep: this.geometry.stripeSize,
-        },
+  #decoder(bricks: readonly number[]): Transform {
+    return cached(this.#decoders, bricks, () => {
+      const sums = decodeMatrix(bricks).map(
+        (coefficients): RowSum => ({ kind: 'linear', coefficients }),
       )
-      if (this.#decoders.size >= DECODERS_MAX) {
-        this.#decoders.delete(this.#decoders.keys().next().value!)
-      }
-    }
-    this.#decoders.set(mask, rows)
-    return rows
+      const stride = this.#blockChunks
+      return compile(sums, {
+        inputAt: (fragment) => fragment * stride,
+        inputStep: CHUNK_SIZE,
+        outputStep: this.geometry.stripeSize,
+      })
+    })
   }
+}
+
+/** `count` views of `size` bytes each, `stride` apart. */
+function cut(bytes: Buffer, at: number, size: number, stride: number, count: number): Buffer[] {
+  const views: Buffer[] = []
+  for (let i = 0; i < count; i++) {
+    views.push(bytes.subarray(at + i * stride, at + i * stride + size))
+  }
+  return views
+}
+
+function cached(
+  transforms: Map<number, Transform>,
+  bricks: readonly number[],
+  make: () => Transform,
+): Transform {
+  let mask = 0
+  for (let i = 0; i < bricks.length; i++) {
+    assert(i === 0 || bricks[i]! > bricks[i - 1]!, 'bricks of the codec must ascend')
+    mask |= 1 << bricks[i]!
+  }
+  let transform = transforms.get(mask)
+  if (transform !== undefined) {
+    transforms.delete(mask)
+  } else {
+    transform = make()
+    if (transforms.size >= DECODERS_MAX) transforms.delete(transforms.keys().next().value!)
+  }
+  transforms.set(mask, transform)
+  return transform
 }

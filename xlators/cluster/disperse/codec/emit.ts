@@ -1,15 +1,21 @@
 /**
- * Makes the WebAssembly of the codec: one function per output chunk, straight-line v128 XORs inside
- * a loop over the stripes of a block. Bytes as in the binary format of the WebAssembly core
- * specification, with the SIMD instructions (prefix 0xfd).
+ * Makes the WebAssembly of the codec: straight-line v128 XORs inside loops over the lanes and the
+ * stripes of a block. Bytes as in the binary format of the WebAssembly core specification, with
+ * the SIMD instructions (prefix 0xfd).
  *
- * A lane is 16 bytes of each of the 8 planes of a chunk, 128 symbols; 4 lanes make a chunk.
+ * A lane is 16 bytes of each of the 8 planes of a chunk, 128 symbols; 4 lanes make a chunk. All
+ * rows of a function are computed for one lane before the next, so that the input is loaded from
+ * the level 1 cache: loads, two a cycle, are what limits the speed.
  */
 import { PLANES, type XorProgram, xorProgram } from './xor-program.ts'
 
 const PLANE_SIZE = 64
 const LANE_SIZE = 16
 const LANES = PLANE_SIZE / LANE_SIZE
+/** Multiplications in one function: many rows together are faster, long functions slower. */
+const TERMS_MAX = 48
+/** Inputs up to which Horner's scheme is unrolled (a tenth faster, until the code is too long). */
+const UNROLLED_MAX = 8
 
 const I32 = 0x7f
 const V128 = 0x7b
@@ -29,21 +35,40 @@ export interface RowLayout {
   outputStep: number
 }
 
+/** Rows of each function of the module for `rows`. */
+export function groupRows(rows: readonly RowSum[]): RowSum[][] {
+  const groups: RowSum[][] = []
+  let terms = Number.POSITIVE_INFINITY
+  for (const row of rows) {
+    const count = row.kind === 'horner' ? row.inputCount : row.coefficients.length
+    terms += count
+    if (terms > TERMS_MAX) {
+      groups.push([])
+      terms = count
+    }
+    groups.at(-1)!.push(row)
+  }
+  return groups
+}
+
 /**
- * A module exporting `row0`, `row1` …, each `(out: i32, stripes: i32)`: writes its chunk of
- * `stripes` (1 or more) stripes from `out` on. Imports the memory `m.m`.
+ * A module exporting `rows0`, `rows1` …, one for each of `groupRows(rows)`, each
+ * `(out: i32, rowStride: i32, stripes: i32)`: writes the chunks of `stripes` (1 or more) stripes,
+ * those of its first row from `out` on, of the next from `out + rowStride`. Imports the memory
+ * `m.m`.
  */
 export function emitModule(rows: readonly RowSum[], layout: RowLayout): Uint8Array<ArrayBuffer> {
-  const typeSection = [1, 0x60, 2, I32, I32, 0]
+  const groups = groupRows(rows)
+  const typeSection = [1, 0x60, 3, I32, I32, I32, 0]
   const importSection = [1, ...name('m'), ...name('m'), 0x02, 0x00, 1]
-  const functionSection = [...u32(rows.length), ...rows.map(() => 0)]
-  const exportSection = [...u32(rows.length)]
-  rows.forEach((_, index) => {
-    exportSection.push(...name(`row${index}`), 0x00, ...u32(index))
+  const functionSection = [...u32(groups.length), ...groups.map(() => 0)]
+  const exportSection = [...u32(groups.length)]
+  groups.forEach((_, index) => {
+    exportSection.push(...name(`rows${index}`), 0x00, ...u32(index))
   })
-  const codeSection = [...u32(rows.length)]
-  for (const row of rows) {
-    const body = new RowEmitter(row, layout).body()
+  const codeSection = [...u32(groups.length)]
+  for (const group of groups) {
+    const body = new RowsEmitter(group, layout).body()
     codeSection.push(...u32(body.length))
     for (const byte of body) codeSection.push(byte)
   }
@@ -87,26 +112,32 @@ function name(text: string): number[] {
   return [...u32(text.length), ...Buffer.from(text, 'latin1')]
 }
 
-// Locals: the two parameters, then these.
+// Locals: the three parameters, then these.
 const OUT = 0
-const STRIPES = 1
-const IN = 2
-const LANE = 3
-const TERM = 4
-const NEXT = 5
-const FIRST_VECTOR = 6
+const ROW_STRIDE = 1
+const STRIPES = 2
+const IN = 3
+const LANE = 4
+const TERM = 5
+const NEXT = 6
+/** Where the row being computed goes. */
+const ROW_OUT = 7
+const FIRST_VECTOR = 8
 
 const LOOP_VOID = [0x03, 0x40]
 
-class RowEmitter {
+type Horner = Extract<RowSum, { kind: 'horner' }>
+type Linear = Extract<RowSum, { kind: 'linear' }>
+
+class RowsEmitter {
   readonly #code: number[] = []
-  readonly #row: RowSum
+  readonly #rows: readonly RowSum[]
   readonly #layout: RowLayout
   #vectorCount = 0
   #vectorMax = 0
 
-  constructor(row: RowSum, layout: RowLayout) {
-    this.#row = row
+  constructor(rows: readonly RowSum[], layout: RowLayout) {
+    this.#rows = rows
     this.#layout = layout
   }
 
@@ -115,23 +146,30 @@ class RowEmitter {
     this.#put(...LOOP_VOID)
     this.#put(0x41, ...s32(LANES), 0x21, LANE)
     this.#put(...LOOP_VOID)
-    this.#storeAll(this.#row.kind === 'horner' ? this.#horner() : this.#linear())
+    this.#rows.forEach((row, index) => {
+      if (index === 0) this.#put(0x20, OUT, 0x21, ROW_OUT)
+      else this.#put(0x20, ROW_OUT, 0x20, ROW_STRIDE, 0x6a, 0x21, ROW_OUT)
+      // The last row's locals are free again: many locals make compiling slow.
+      this.#vectorCount = 0
+      this.#storeAll(this.#sum(row))
+    })
     this.#add(IN, LANE_SIZE)
     this.#add(OUT, LANE_SIZE)
     this.#countDown(LANE)
     this.#add(IN, inputStep - PLANE_SIZE)
     this.#add(OUT, outputStep - PLANE_SIZE)
     this.#countDown(STRIPES)
-    const locals = [2, ...u32(4), I32, ...u32(this.#vectorMax), V128]
+    const locals = [2, ...u32(FIRST_VECTOR - IN), I32, ...u32(this.#vectorMax), V128]
     return [...locals, ...this.#code, 0x0b]
   }
 
-  /**
-   * acc = chunk 0; then acc = point·acc + chunk j for the others, as a loop: unrolled, V8 orders
-   * all loads before the XORs and spills most registers (a third slower).
-   */
-  #horner(): number[] {
-    const row = this.#row as Extract<RowSum, { kind: 'horner' }>
+  #sum(row: RowSum): number[] {
+    if (row.kind === 'linear') return this.#linear(row)
+    return row.inputCount <= UNROLLED_MAX ? this.#unrolled(row) : this.#horner(row)
+  }
+
+  /** acc = chunk 0; then acc = point·acc + chunk j for the others, as a loop. */
+  #horner(row: Horner): number[] {
     const program = xorProgram(row.point)
     const step = this.#layout.inputAt(1) - this.#layout.inputAt(0)
     const sum = this.#loadChunk(0, IN)
@@ -140,27 +178,24 @@ class RowEmitter {
     this.#put(...LOOP_VOID)
     this.#add(NEXT, step)
     const scaled = this.#run(program, sum)
-    const next = scaled.map((local, plane) => {
-      this.#local(0x20, local)
-      this.#load(0, plane, NEXT)
-      this.#xor()
-      return this.#setNew()
-    })
-    next.forEach((local, plane) => {
-      this.#move(sum[plane]!, local)
-    })
+    this.#moveAll(sum, this.#plusChunk(scaled, 0, NEXT))
     this.#countDown(TERM)
     return sum
   }
 
-  /**
-   * Each term sits in a block that is skipped when STRIPES is 0, which it never is: the branch
-   * keeps V8 from mixing the terms and spilling for it.
-   */
-  #linear(): number[] {
-    const row = this.#row as Extract<RowSum, { kind: 'linear' }>
+  #unrolled(row: Horner): number[] {
+    const program = xorProgram(row.point)
+    const sum = this.#loadChunk(0, IN)
+    for (let j = 1; j < row.inputCount; j++) {
+      this.#apart(() => {
+        this.#moveAll(sum, this.#plusChunk(this.#run(program, sum), j, IN))
+      })
+    }
+    return sum
+  }
+
+  #linear(row: Linear): number[] {
     let sum: number[] | undefined
-    let sumEnd = 0
     row.coefficients.forEach((coefficient, j) => {
       if (coefficient === 0) return
       const program = xorProgram(coefficient)
@@ -169,26 +204,52 @@ class RowEmitter {
           this.#local(0x20, local)
           return this.#setNew()
         })
-        sumEnd = this.#vectorCount
         return
       }
-      // The last term's locals are free again: many locals make compiling slow.
-      this.#vectorCount = sumEnd
-      this.#put(0x02, 0x40, 0x20, STRIPES, 0x45, 0x0d, 0)
-      const term = this.#run(program, this.#loadChunk(j, IN))
-      for (let plane = 0; plane < PLANES; plane++) {
-        this.#move(sum[plane]!, this.#xorOf(sum[plane]!, term[plane]!))
-      }
-      this.#put(0x0b)
+      const acc = sum
+      this.#apart(() => {
+        const term = this.#run(program, this.#loadChunk(j, IN))
+        for (let plane = 0; plane < PLANES; plane++) {
+          this.#move(acc[plane]!, this.#xorOf(acc[plane]!, term[plane]!))
+        }
+      })
     })
     // A decode row is never all zero: the matrix is regular.
     return sum!
+  }
+
+  /**
+   * Puts a term in a block that is skipped when STRIPES is 0, which it never is: the branch keeps
+   * V8 from ordering the loads of all terms before their XORs, and spilling for it.
+   */
+  #apart(term: () => void): void {
+    const used = this.#vectorCount
+    this.#put(0x02, 0x40, 0x20, STRIPES, 0x45, 0x0d, 0)
+    term()
+    this.#put(0x0b)
+    this.#vectorCount = used
   }
 
   #run(program: XorProgram, inputs: readonly number[]): number[] {
     const locals = [...inputs]
     for (const [a, b] of program.steps) locals.push(this.#xorOf(locals[a]!, locals[b]!))
     return program.outputs.map((value) => locals[value]!)
+  }
+
+  /** Adds input chunk `index` to `planes`. */
+  #plusChunk(planes: readonly number[], index: number, base: number): number[] {
+    return planes.map((local, plane) => {
+      this.#local(0x20, local)
+      this.#load(index, plane, base)
+      this.#xor()
+      return this.#setNew()
+    })
+  }
+
+  #moveAll(to: readonly number[], from: readonly number[]): void {
+    to.forEach((local, plane) => {
+      this.#move(local, from[plane]!)
+    })
   }
 
   #loadChunk(index: number, base: number): number[] {
@@ -207,7 +268,7 @@ class RowEmitter {
 
   #storeAll(planes: readonly number[]): void {
     planes.forEach((local, plane) => {
-      this.#put(0x20, OUT, 0x20, ...u32(local), 0xfd, 0x0b, 4, ...u32(plane * PLANE_SIZE))
+      this.#put(0x20, ROW_OUT, 0x20, ...u32(local), 0xfd, 0x0b, 4, ...u32(plane * PLANE_SIZE))
     })
   }
 

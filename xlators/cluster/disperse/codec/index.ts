@@ -1,12 +1,15 @@
 /** The codec of a subvolume: WebAssembly where its SIMD exists, else the plain one. */
-import { Codec } from './codec.ts'
+import { Codec, type Fragments } from './codec.ts'
 import { emitModule } from './emit.ts'
 import type { Geometry } from './geometry.ts'
 import { referenceDecode, referenceEncode } from './reference.ts'
 
 export { CHUNK_SIZE, DATA_COUNT_MAX, Geometry } from './geometry.ts'
 
-export type FragmentCodec = Pick<Codec, 'geometry' | 'encode' | 'decode' | 'decoderCount'>
+export type FragmentCodec = Pick<
+  Codec,
+  'geometry' | 'encode' | 'encodeLent' | 'decode' | 'decoderCount'
+>
 
 export function createCodec(geometry: Geometry): FragmentCodec {
   return simdAvailable() ? new Codec(geometry) : new PlainCodec(geometry)
@@ -30,6 +33,10 @@ export class PlainCodec implements FragmentCodec {
   encode(data: readonly Uint8Array[], _size: number, bricks: readonly number[]): Buffer[] {
     const joined = Buffer.concat(data)
     return bricks.map((brick) => referenceEncode(this.geometry.dataCount, brick, joined))
+  }
+
+  encodeLent(data: readonly Uint8Array[], size: number, bricks: readonly number[]): Fragments {
+    return { buffers: this.encode(data, size, bricks) }
   }
 
   decode(

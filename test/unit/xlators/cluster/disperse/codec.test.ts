@@ -4,6 +4,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
+import { leaseOf } from '../../../../../src/core/lease.ts'
 import { Codec, DECODERS_MAX } from '../../../../../xlators/cluster/disperse/codec/codec.ts'
 import {
   decodeMatrix,
@@ -16,6 +17,7 @@ import {
   Geometry,
   PlainCodec,
 } from '../../../../../xlators/cluster/disperse/codec/index.ts'
+import { codecMemory } from '../../../../../xlators/cluster/disperse/codec/memory.ts'
 import {
   referenceDecode,
   referenceEncode,
@@ -269,6 +271,57 @@ void test('requests longer than a block keep their order, in any pieces', () => 
     )
     assert.ok(decoded.equals(data.subarray(from, to)))
   }
+})
+
+void test('lent fragments equal the others and keep their memory until the lease ends', () => {
+  for (const config of CONFIGS) {
+    const codec = new Codec(geometryOf(config))
+    const { geometry } = codec
+    const bricks = allBricks(geometry)
+    const free = codecMemory().freeSlots
+    for (const size of [geometry.stripeSize, 20_000, 131_072, 1 << 20, 3 << 20]) {
+      const data = randomBytes(geometry.up(size))
+      const expected = codec.encode([data], data.length, bricks)
+      const lent = codec.encodeLent(pieces(data), data.length, bricks)
+      const copies = lent.buffers.map((buffer) => Buffer.from(buffer))
+      assert.deepEqual(copies, expected)
+      assert.equal(lent.lease === undefined, size <= 4096 || size > 2 << 20, `${config}: ${size}`)
+      const other = randomBytes(geometry.up(size))
+      const second = codec.encodeLent([other], other.length, bricks)
+      assert.deepEqual(
+        lent.buffers.map((buffer) => Buffer.from(buffer)),
+        expected,
+      )
+      for (const { buffers, lease } of [lent, second]) {
+        for (const buffer of buffers) assert.equal(leaseOf(buffer), lease)
+        lease?.drop()
+      }
+      assert.equal(codecMemory().freeSlots, free)
+    }
+  }
+})
+
+void test('when all memory is lent, fragments are allocated', () => {
+  const codec = new Codec(geometryOf('4+2'))
+  const data = randomBytes(1 << 20)
+  const bricks = [1, 2, 4, 5]
+  const expected = codec.encode([data], data.length, bricks)
+  const held = []
+  for (;;) {
+    const { buffers, lease } = codec.encodeLent([data], data.length, bricks)
+    assert.deepEqual(
+      buffers.map((buffer) => Buffer.from(buffer)),
+      expected,
+    )
+    if (lease === undefined) break
+    held.push(lease)
+    assert.ok(held.length < 1000)
+  }
+  assert.ok(held.length > 8)
+  for (const lease of held) lease.drop()
+  const again = codec.encodeLent([data], data.length, bricks)
+  assert.ok(again.lease !== undefined)
+  again.lease.drop()
 })
 
 interface Package {
