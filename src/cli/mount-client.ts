@@ -20,7 +20,8 @@ import { checkMountPoint, findMount } from '../fuse/mount.ts'
 import type { Graph } from '../graph/build.ts'
 import { flushRepeats, type Log, logFor, startLog } from '../observe/log.ts'
 import { LogFile } from '../observe/log-file.ts'
-import { writeStatedump } from '../observe/statedump.ts'
+import { Observed } from '../observe/observed.ts'
+import { type DumpedBridge, writeStatedump } from '../observe/statedump.ts'
 import { bridgeOptions, type ClientSetup, volumeName } from './client-setup.ts'
 import type { Report } from './daemon.ts'
 import { errorLine, exitStatus } from './exit-status.ts'
@@ -48,7 +49,8 @@ export async function runClient(
   report: (report: Report) => void,
 ): Promise<void> {
   const logFile = openLog(setup)
-  const client = new MountClient(setup, logFile, report)
+  const observed = new Observed(['glusterfs', ...words].join(' '), setup.logFile)
+  const client = new MountClient(setup, logFile, observed, report)
   try {
     showAs(['glusterfs', ...words])
     if (!setup.foreground) {
@@ -132,6 +134,7 @@ class MountClient {
   readonly #setup: ClientSetup
   readonly #logFile: LogFile
   readonly #report: (report: Report) => void
+  readonly #observed: Observed
   readonly #pool = new CallPool()
   readonly #inodes = new InodeTable()
   readonly #volume: VolumeGraph
@@ -139,8 +142,14 @@ class MountClient {
   #watchdog: Watchdog | undefined
   #stopping = false
 
-  constructor(setup: ClientSetup, logFile: LogFile, report: (report: Report) => void) {
+  constructor(
+    setup: ClientSetup,
+    logFile: LogFile,
+    observed: Observed,
+    report: (report: Report) => void,
+  ) {
     this.#setup = setup
+    this.#observed = observed
     this.#logFile = logFile
     this.#report = report
     this.#volume = new VolumeGraph(setup, () => void this.#statedump())
@@ -165,8 +174,11 @@ class MountClient {
       processName: values['process-name'] ?? 'fuse',
       subdirMount: values['subdir-mount'],
       secureMgmt,
+      observed: this.#observed,
     }
     const bridge = this.#makeBridge(context)
+    this.#observed.bridge = bridge as unknown as Xlator
+    this.#observed.active = () => bridge.active ?? this.#volume.graph
     await checkMountPoint(mountPoint)
     const graph = await this.#volume.load(context, this.#pool, this.#inodes)
     await bridge.mount()
@@ -286,10 +298,12 @@ class MountClient {
 
   async #statedump(): Promise<void> {
     try {
+      const graph = this.#bridge?.active ?? this.#volume.graph
       const path = await writeStatedump({
         pool: this.#pool,
-        root: this.#bridge,
-        graph: this.#bridge?.active ?? this.#volume.graph,
+        root: this.#bridge as unknown as DumpedBridge | undefined,
+        graph,
+        oldGraphs: [...this.#observed.graphs().values()].filter((other) => other !== graph),
       })
       log().info(`state dump written to ${path}`)
     } catch (error) {

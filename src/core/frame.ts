@@ -55,6 +55,8 @@ export class Stack {
   readonly begin: number
   /** The newest frame; older ones hang on `prev`. */
   last: Frame | undefined
+  /** Arguments of what the root frame wound last: they say which file it is about. */
+  asked: unknown
   frameCount = 0
 
   constructor(pool: CallPool, unique: number, type: string) {
@@ -189,6 +191,7 @@ export class Frame {
 
   /** Sends a fop to `sub` and gives its reply to look at. */
   wind<K extends FopName>(sub: Xlator, fop: K, req: Req<K>): MaybePromise<Rep<K>> {
+    if (this.fop === undefined) this.stack.asked = req
     const child = new Frame(this.stack, this, sub, fop, this.creds)
     const rep = (sub as unknown as FopTable)[fop](child, req)
     if (rep instanceof Promise) {
@@ -239,6 +242,9 @@ export class Frame {
       frame.complete = true
       frame.end = now
       frame.xl.account(frame, errno)
+    }
+    if (this.parent?.fop === undefined && this.parent?.xl.isBridge) {
+      this.parent.xl.account(this, errno)
     }
   }
 }

@@ -1,5 +1,6 @@
 import type { DumpSink } from '../observe/dump.ts'
 import { type Log, logFor } from '../observe/log.ts'
+import type { Observed } from '../observe/observed.ts'
 import { takeSlot } from './context.ts'
 import type { Event } from './event.ts'
 import { isDownEvent } from './event.ts'
@@ -33,13 +34,19 @@ export interface ProcessContext {
   readonly subdirMount: string | undefined
   /** TLS towards glusterd. */
   readonly secureMgmt: boolean
+  /** What state dumps and `.meta` show of the process; absent where there is no mount. */
+  readonly observed?: Observed
 }
 
 /** Per-fop counters of one translator. */
 export interface FopStats {
   count: number
   errors: number
-  /** Milliseconds; filled only while latency is measured. */
+  /** `count` and `errors` when the latencies were shown last. */
+  countShown: number
+  errorsShown: number
+  /** Latencies since they were shown last: how many, and milliseconds. */
+  timed: number
   total: number
   min: number
   max: number
@@ -69,6 +76,8 @@ export abstract class Xlator<T extends OptionTable = OptionTable> {
   readonly children: Xlator[] = []
   readonly parents: Xlator[] = []
   readonly stats = new Map<FopName, FopStats>()
+  /** It stands above the graphs: what it winds from a request's root frame counts as its own. */
+  readonly isBridge: boolean = false
   options: OptionValues<T>
   givenOptions: ReadonlyMap<string, string>
 
@@ -125,22 +134,45 @@ export abstract class Xlator<T extends OptionTable = OptionTable> {
   releasedir?(fd: Fd): void
   /** Private state for the state dump and `.meta`. */
   dump?(sink: DumpSink): void
+  /** State kept on one inode, for the state dump. */
+  dumpInode?(inode: Inode, sink: DumpSink): void
+  /** State kept on one open file, for the state dump. */
+  dumpFd?(fd: Fd, sink: DumpSink): void
 
-  /** A frame of this translator ended. */
+  /** Options as `.meta` shows them: those given, and what was added to tell the peer. */
+  shownOptions(): ReadonlyMap<string, string> {
+    return this.givenOptions
+  }
+
+  /** A frame of this translator ended, or one a bridge wound to. */
   account(frame: Frame, errno: number): void {
     if (frame.fop === undefined) return
     let stats = this.stats.get(frame.fop)
     if (stats === undefined) {
-      stats = { count: 0, errors: 0, total: 0, min: 0, max: 0 }
+      stats = newFopStats()
       this.stats.set(frame.fop, stats)
     }
     stats.count++
     if (errno !== 0) stats.errors++
     if (frame.begin === 0 || frame.end === 0) return
     const elapsed = frame.end - frame.begin
+    stats.timed++
     stats.total += elapsed
     if (stats.min === 0 || elapsed < stats.min) stats.min = elapsed
     if (elapsed > stats.max) stats.max = elapsed
+  }
+}
+
+function newFopStats(): FopStats {
+  return {
+    count: 0,
+    errors: 0,
+    countShown: 0,
+    errorsShown: 0,
+    timed: 0,
+    total: 0,
+    min: 0,
+    max: 0,
   }
 }
 

@@ -89,6 +89,25 @@ export function stampText(sec: number, usec: number, localtime: boolean): string
   )
 }
 
+const ctimeFormat = new Intl.DateTimeFormat('en-US', {
+  weekday: 'short',
+  month: 'short',
+  day: 'numeric',
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  year: 'numeric',
+  hourCycle: 'h23',
+})
+
+/** `Sun Nov 22 15:25:50 2026`, local time (ctime(3)). */
+export function ctimeText(sec: number): string {
+  const found: Record<string, string> = {}
+  for (const { type, value } of ctimeFormat.formatToParts(sec * 1000)) found[type] = value
+  const { weekday, month, day, hour, minute, second, year } = found
+  return `${weekday} ${month} ${day!.padStart(2)} ${hour}:${minute}:${second} ${year}`
+}
+
 function printable(text: string): string {
   return text.replace(
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is escaped

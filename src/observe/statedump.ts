@@ -5,54 +5,68 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises'
 import { clock } from '../core/clock.ts'
-import type { CallPool, Frame, Stack } from '../core/frame.ts'
+import type { CallPool } from '../core/frame.ts'
+import type { Gfid } from '../core/gfid.ts'
 import { parseBool } from '../core/options.ts'
-import type { Xlator } from '../core/xlator.ts'
-import type { Graph } from '../graph/build.ts'
+import type { GraphContext, Xlator } from '../core/xlator.ts'
+import { dumpCallPool } from './callpool.ts'
 import type { DumpSink } from './dump.ts'
+import { countContexts, dumpItable, type TableLimits } from './itable.ts'
+import { dumpLatency } from './latency.ts'
 import { stampText } from './log-format.ts'
+import { dumpBuffers, dumpGlobalUsage, dumpMallinfo, dumpPools, dumpUsage } from './memory.ts'
+import { TextSink } from './text-sink.ts'
 
 export const STATEDUMP_DIRECTORY = '/var/run/gluster'
 
-/** Calls listed one by one; beyond that only the count tells of them. */
-const STACKS_SHOWN_MAX = 1024
+/** The FUSE bridge, as far as a dump shows it. */
+export interface DumpedBridge extends Xlator {
+  readonly tableLimits: TableLimits
+  dumpFiles(sink: DumpSink): void
+}
 
 export interface DumpInput {
   readonly pool: CallPool
-  /** The FUSE bridge. */
-  readonly root: Xlator | undefined
-  readonly graph: Graph | undefined
+  readonly root: DumpedBridge | undefined
+  readonly graph: GraphContext | undefined
+  /** Graphs that still end. */
+  readonly oldGraphs?: readonly GraphContext[]
 }
 
-/** Which sections are wanted; `glusterdump.options` in the dump directory switches them off. */
-interface DumpChoice {
+/** Which sections are wanted; latencies, memory of translators and `dict` always are. */
+export interface DumpChoice {
   directory: string
+  mem: boolean
+  iobuf: boolean
   callpool: boolean
   priv: boolean
+  inode: boolean
+  inodectx: boolean
+  fd: boolean
+  fdctx: boolean
 }
 
-/** Collects `key=value` lines (or with another separator, for `.meta`). */
-export class TextSink implements DumpSink {
-  readonly #separator: string
-  #text = ''
+type Part = Exclude<keyof DumpChoice, 'directory'>
+const PARTS: readonly Part[] = [
+  'mem',
+  'iobuf',
+  'callpool',
+  'priv',
+  'inode',
+  'inodectx',
+  'fd',
+  'fdctx',
+]
+/** What a file that switches nothing on leaves. */
+const PARTS_BY_DEFAULT: ReadonlySet<Part> = new Set(['mem', 'callpool'])
 
-  constructor(separator = '=') {
-    this.#separator = separator
-  }
-
-  section(name: string): void {
-    this.#text += this.#text === '' ? `[${name}]\n` : `\n[${name}]\n`
-  }
-
-  pair(key: string, value: string | number | bigint | boolean): void {
-    const shown = typeof value === 'boolean' ? Number(value) : value
-    this.#text += `${key}${this.#separator}${shown}\n`
-  }
-
-  get text(): string {
-    return this.#text
-  }
+function choiceOf(directory: string, wants: (part: Part) => boolean): DumpChoice {
+  const choice: Partial<DumpChoice> = { directory }
+  for (const part of PARTS) choice[part] = wants(part)
+  return choice as DumpChoice
 }
+
+const EVERYTHING = choiceOf(STATEDUMP_DIRECTORY, () => true)
 
 /**
  * Writes `glusterdump.PID.dump.SECONDS` (mode 0600) into the dump directory: first under another
@@ -63,7 +77,7 @@ export async function writeStatedump(input: DumpInput): Promise<string> {
   const { sec } = clock.realtime()
   const path = `${choice.directory}/glusterdump.${process.pid}.dump.${sec}`
   const temporary = `${path}.${randomBytes(4).toString('hex')}`
-  await mkdir(choice.directory, { recursive: true })
+  if (choice.directory === STATEDUMP_DIRECTORY) await mkdir(choice.directory, { recursive: true })
   try {
     await writeFile(temporary, statedumpText(input, choice), {
       mode: 0o600,
@@ -78,8 +92,7 @@ export async function writeStatedump(input: DumpInput): Promise<string> {
   return path
 }
 
-const EVERYTHING: DumpChoice = { directory: STATEDUMP_DIRECTORY, callpool: true, priv: true }
-
+/** The process's own options come before everybody's. */
 async function readChoice(): Promise<DumpChoice> {
   const names = [`glusterdump.${process.pid}.options`, 'glusterdump.options']
   for (const name of names) {
@@ -89,36 +102,67 @@ async function readChoice(): Promise<DumpChoice> {
   return EVERYTHING
 }
 
-/** Lines `key=value`; what a file does not name is left out, unless it says `all=yes`. */
+/**
+ * Lines `key=yes`: only what they name is dumped, `all` for everything. A file that switches
+ * nothing on leaves memory and calls. `path=DIR`, which must exist, is another place.
+ */
 export function parseChoice(text: string): DumpChoice {
   const settings = new Map<string, string>()
   for (const line of text.split('\n')) {
     const equals = line.indexOf('=')
     if (equals > 0) settings.set(line.slice(0, equals).trim(), line.slice(equals + 1).trim())
   }
-  const directory = settings.get('path')
-  const onlyPath = settings.size === 1 && directory !== undefined
-  const wants = (key: string): boolean =>
-    onlyPath ||
-    parseBool(settings.get('all') ?? '') === true ||
-    parseBool(settings.get(key) ?? '') === true
-  return {
-    directory: directory?.startsWith('/') ? directory : STATEDUMP_DIRECTORY,
-    callpool: wants('callpool'),
-    priv: wants('priv'),
-  }
+  const path = settings.get('path')
+  const directory = path?.startsWith('/') ? path : STATEDUMP_DIRECTORY
+  const on = (key: string): boolean => parseBool(settings.get(key) ?? '') === true
+  if (on('all')) return choiceOf(directory, () => true)
+  if (!PARTS.some(on)) return choiceOf(directory, (part) => PARTS_BY_DEFAULT.has(part))
+  return choiceOf(directory, on)
 }
 
 /** The whole dump, latin1. */
 export function statedumpText(input: DumpInput, choice: DumpChoice = EVERYTHING): string {
+  const { pool, root, graph } = input
   const sink = new TextSink()
   const begin = timeText()
-  dumpMemory(sink)
-  if (choice.callpool) dumpCallPool(sink, input.pool)
-  if (input.root !== undefined) dumpXlator(sink, input.root, choice)
-  if (input.graph !== undefined) {
-    sink.section(`active graph - ${input.graph.id}`)
-    for (const xl of input.graph.xlators.toReversed()) dumpXlator(sink, xl, choice)
+  const table = root?.graph.inodes ?? graph?.inodes
+  if (choice.mem) {
+    dumpMallinfo(sink)
+    dumpGlobalUsage(sink)
+    let frames = 0
+    for (const stack of pool.stacks()) frames += stack.frameCount
+    if (table !== undefined) dumpPools(table, pool.count, frames, sink)
+  }
+  if (choice.iobuf) dumpBuffers(sink)
+  if (choice.callpool) dumpCallPool(sink, pool)
+  dumpDicts(sink)
+  const counts = table === undefined ? undefined : countContexts(table)
+  if (root !== undefined) {
+    sink.section(root.name)
+    dumpXlator(sink, root, choice, counts)
+    if (choice.fd) root.dumpFiles(sink)
+    if (choice.inode) {
+      const xlators = [...(graph?.xlators ?? []), root].filter(
+        (xl) => xl.dumpInode !== undefined || xl.dumpFd !== undefined,
+      )
+      const metaPaths = root.graph.process.observed?.metaPaths
+      const isVirtual = (gfid: Gfid): boolean => metaPaths?.has(gfid) === true
+      const { tableLimits: limits } = root
+      dumpItable({ table: root.graph.inodes, limits, choice, xlators, isVirtual }, sink)
+    }
+  }
+  const dumpGraph = (shown: GraphContext): void => {
+    for (const xl of shown.xlators.toReversed()) dumpXlator(sink, xl, choice, counts)
+  }
+  if (graph !== undefined) {
+    // Stock counts graphs from 1 here.
+    sink.section(`active graph - ${graph.id + 1}`)
+    dumpGraph(graph)
+  }
+  for (const [index, old] of (input.oldGraphs ?? []).entries()) {
+    sink.section(`oldgraph[${index}]`)
+    sink.pair('graph', old.id + 1)
+    dumpGraph(old)
   }
   return `DUMP-START-TIME: ${begin}\n\n${sink.text}\nDUMP-END-TIME: ${timeText()}`
 }
@@ -128,80 +172,31 @@ function timeText(): string {
   return stampText(sec, Math.floor(nsec / 1000), false)
 }
 
-function dumpMemory(sink: DumpSink): void {
-  const usage = process.memoryUsage()
-  sink.section('memory')
-  sink.pair('rss', usage.rss)
-  sink.pair('heap_total', usage.heapTotal)
-  sink.pair('heap_used', usage.heapUsed)
-  sink.pair('external', usage.external)
-  sink.pair('array_buffers', usage.arrayBuffers)
+/** Dictionaries are not counted. */
+function dumpDicts(sink: DumpSink): void {
+  sink.section('dict')
+  sink.pair('max-pairs-per-dict', 0)
+  sink.pair('total-pairs-used', 0)
+  sink.pair('total-dicts-used', 0)
+  sink.pair('average-pairs-per-dict', 0)
 }
 
-function dumpXlator(sink: DumpSink, xl: Xlator, choice: DumpChoice): void {
-  sink.section(`${xl.name}.latency`)
-  for (const [fop, stats] of xl.stats) {
-    if (stats.count === 0) continue
-    const [total, min, max] = [stats.total, stats.min, stats.max].map((ms) => Math.round(ms * 1e6))
-    const average = (total! / stats.count).toFixed(6)
-    sink.pair(
-      `${xl.name}.latency.${fop.toUpperCase()}`,
-      `AVG:${average} CNT:${stats.count} TOTAL:${total} MIN:${min} MAX:${max}`,
-    )
-  }
-  if (!choice.priv || xl.dump === undefined) return
+function dumpXlator(
+  sink: DumpSink,
+  xl: Xlator,
+  choice: DumpChoice,
+  counts: ReturnType<typeof countContexts> | undefined,
+): void {
+  dumpLatency(xl, sink)
+  dumpUsage(xl, sink, counts)
+  if (choice.priv) dumpPrivate(xl, sink)
+}
+
+/** A bug in one translator must not hide what the others show. */
+export function dumpPrivate(xl: Xlator, sink: DumpSink): void {
   try {
-    xl.dump(sink)
+    xl.dump?.(sink)
   } catch (error) {
-    // A bug in one translator must not hide what the others show.
-    sink.pair('dump-error', String(error).replaceAll('\n', ' '))
+    sink.pair('dump-error', String(error))
   }
-}
-
-function dumpCallPool(sink: DumpSink, pool: CallPool): void {
-  sink.section('global.callpool')
-  sink.pair('callpool.cnt', pool.count)
-  sink.pair('callpool.total', pool.total)
-  let number = 0
-  for (const stack of pool.stacks()) {
-    if (++number > STACKS_SHOWN_MAX) break
-    dumpStack(sink, stack, number)
-  }
-}
-
-/** The credentials are the first frame's; a frame may act for somebody else further down. */
-function dumpStack(sink: DumpSink, stack: Stack, number: number): void {
-  const frames = stack.frames()
-  const creds = frames[0]?.creds
-  const now = clock.now()
-  sink.section(`global.callpool.stack.${number}`)
-  sink.pair('stack', stack.unique)
-  sink.pair('uid', creds?.uid ?? 0)
-  sink.pair('gid', creds?.gid ?? 0)
-  sink.pair('pid', creds?.pid ?? 0)
-  sink.pair('unique', stack.unique)
-  sink.pair('lk-owner', creds?.lkOwner.toString('hex') ?? '')
-  sink.pair('age', ((now - stack.begin) / 1000).toFixed(6))
-  sink.pair('op', stack.type)
-  sink.pair('type', 1)
-  sink.pair('cnt', frames.length)
-  // Newest first, as stock lists them: where it waits comes first.
-  const newestFirst = frames.reverse()
-  for (const [index, frame] of newestFirst.entries()) {
-    sink.section(`global.callpool.stack.${number}.frame.${index + 1}`)
-    dumpFrame(sink, frame)
-  }
-}
-
-function dumpFrame(sink: DumpSink, frame: Frame): void {
-  const { parent, fop } = frame
-  sink.pair('translator', frame.xl.name)
-  sink.pair('complete', frame.complete)
-  if (parent !== undefined) {
-    sink.pair('parent', parent.xl.name)
-    sink.pair('wind_from', `${parent.xl.name}.${parent.fop ?? 'request'}`)
-    sink.pair('wind_to', `${frame.xl.name}.${fop ?? 'request'}`)
-    sink.pair('unwind_to', `${parent.xl.name}.${parent.fop ?? 'request'}`)
-  }
-  if (frame.local !== undefined) sink.pair('local', String(frame.local))
 }

@@ -144,6 +144,10 @@ export class Bench {
       },
     }
     this.xl.dump?.(sink)
+    for (const inode of this.graph.inodes.inodes()) {
+      this.xl.dumpInode?.(inode, sink)
+      for (const fd of inode.fds) this.xl.dumpFd?.(fd, sink)
+    }
     return pairs
   }
 }

@@ -415,7 +415,7 @@ test('nothing is kept of closed files', async () => {
   s.fd.release()
   await settle()
   assert.equal(s.fd.released, true)
-  assert.equal(s.b.dump()['xlator.performance.write-behind.wb_inode|gfid'], undefined)
+  assert.equal(s.b.dump()['xlator.performance.write-behind.priv|pending_inodes'], '0')
 })
 
 modelRuns(writeBehind, [

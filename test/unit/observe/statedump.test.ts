@@ -8,7 +8,8 @@ import { defineXlator, Xlator, type XlatorDefinition } from '../../../src/core/x
 import { buildGraph } from '../../../src/graph/build.ts'
 import { parseVolfile } from '../../../src/graph/volfile.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
-import { parseChoice, statedumpText, TextSink } from '../../../src/observe/statedump.ts'
+import { parseChoice, statedumpText } from '../../../src/observe/statedump.ts'
+import { TextSink } from '../../../src/observe/text-sink.ts'
 
 const options = defineOptions({})
 
@@ -85,7 +86,14 @@ describe('state dump', () => {
     for (const line of ['uid=7', 'pid=42', 'unique=240', 'lk-owner=d283', 'op=ACCESS', 'cnt=3']) {
       assert.ok(stack.includes(line), line)
     }
-    assert.deepEqual(found.get('global.callpool.stack.1.frame.1'), [
+    const frames = (index: number) =>
+      found
+        .get(`global.callpool.stack.1.frame.${index}`)!
+        .filter((line) => !/^(frame-creation-time|timings|frame)=/.test(line))
+    assert.ok(stack.includes('path=/'))
+    assert.ok(stack.includes('waits-in=l.access'))
+    assert.deepEqual(frames(1), [
+      'ref_count=1',
       'translator=l',
       'complete=0',
       'parent=t',
@@ -93,16 +101,29 @@ describe('state dump', () => {
       'wind_to=l.access',
       'unwind_to=t.access',
     ])
-    assert.deepEqual(found.get('global.callpool.stack.1.frame.3'), ['translator=t', 'complete=0'])
+    assert.deepEqual(frames(3), ['ref_count=1', 'translator=t', 'complete=0'])
+  })
+
+  test('a name with a newline forges no line', async () => {
+    const input = await pendingGraph()
+    const { inodes } = input.graph
+    const loc = new Loc(inodes.newInode(), inodes.root, 'a\n[forged]\nx=y')
+    const frame = input.pool.begin(input.graph.top, 'ACCESS', ROOT_CREDS)
+    void frame.wind(input.graph.top, 'access', { loc, mask: 0 })
+    const text = statedumpText(input)
+    assert.match(text, /^path=\/a\\x0a\[forged\]\\x0ax=y$/m)
+    assert.ok(!sections(text).has('forged'))
   })
 
   test('every translator, top first, with its private section', async () => {
     const found = sections(statedumpText(await pendingGraph()))
     const names = [...found.keys()]
-    const graphAt = names.indexOf('active graph - 3')
+    const graphAt = names.indexOf('active graph - 4')
     assert.deepEqual(names.slice(graphAt + 1), [
       't.latency',
+      'test/top.t - Memory usage',
       'l.latency',
+      'test/leaf.l - Memory usage',
       'xlator.test.leaf.l.priv',
     ])
     assert.deepEqual(found.get('xlator.test.leaf.l.priv'), ['up=1', 'mask=11'])
@@ -114,22 +135,29 @@ describe('state dump', () => {
       throw new Error('a bug')
     }
     const found = sections(statedumpText(input))
-    assert.ok(found.get('t.latency')!.includes('dump-error=Error: a bug'))
+    assert.ok(found.get('test/top.t - Memory usage')!.includes('dump-error=Error: a bug'))
     assert.ok(found.has('xlator.test.leaf.l.priv'))
   })
 
   test('glusterdump.options chooses', async () => {
-    assert.deepEqual(parseChoice('path=/x\n'), { directory: '/x', callpool: true, priv: true })
+    const on = (text: string): string[] =>
+      Object.entries(parseChoice(text)).flatMap(([key, value]) => (value === true ? key : []))
+    // As the stock client does: a file that switches nothing on leaves memory and calls.
+    for (const text of ['', 'path=/x', 'inode=no', 'bogus=1']) {
+      assert.deepEqual(on(text), ['mem', 'callpool'])
+    }
+    assert.equal(parseChoice('path=/x').directory, '/x')
+    assert.deepEqual(on('priv=yes\nmem=no'), ['priv'])
+    assert.equal(on('all=yes').length, 8)
     const choice = parseChoice('callpool=yes\npriv=no\npath=relative\n')
-    assert.deepEqual(choice, { directory: '/var/run/gluster', callpool: true, priv: false })
-    assert.equal(parseChoice('all=yes').priv, true)
+    assert.equal(choice.directory, '/var/run/gluster')
     const found = sections(statedumpText(await pendingGraph(), choice))
     assert.ok(found.has('global.callpool'))
     assert.ok(!found.has('xlator.test.leaf.l.priv'))
   })
 
   test('the same for .meta, with another separator', () => {
-    const sink = new TextSink(' = ')
+    const sink = new TextSink('meta')
     sink.section('a')
     sink.pair('k', 1n)
     assert.equal(sink.text, '[a]\nk = 1\n')

@@ -1,5 +1,7 @@
 /** Private state for the state dump and `.meta` (dht_priv_dump). */
+import type { Inode } from '../../../src/core/inode.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
+import { ctimeText } from '../../../src/observe/log-format.ts'
 import type { Distribute } from './index.ts'
 
 export function dumpDistribute(dht: Distribute, sink: DumpSink): void {
@@ -32,4 +34,16 @@ export function dumpDistribute(dht: Distribute, sink: DumpSink): void {
     sink.pair(`du_stats[${i}].avail_inodes`, space.inodePercent.toFixed(6))
     sink.pair(`du_stats[${i}].log`, 0)
   })
+  if (dht.space.fetchedAt > 0) sink.pair('last_stat_fetch', ctimeText(dht.space.fetchedAt))
+}
+
+/** The layout of a directory; of a file that of the one subvolume it is on (dht_inodectx_dump). */
+export function dumpDhtInode(dht: Distribute, inode: Inode, sink: DumpSink): void {
+  const state = dht.inodes.get(inode)
+  if (state === undefined) return
+  const { layout } = state
+  sink.section(`xlator.cluster.dht.${dht.name}.inode`)
+  sink.pair('layout.cnt', layout?.entries.length ?? 1)
+  sink.pair('layout.preset', layout === undefined)
+  sink.pair('layout.gen', layout?.generation ?? 0)
 }

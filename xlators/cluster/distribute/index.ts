@@ -38,7 +38,7 @@ import type { LayoutPolicy } from './compute-layout.ts'
 import { DhtFd, DhtInode, timesOf } from './context.ts'
 import { create, link, mknod, symlink } from './create.ts'
 import { accessDirectory, everywhere, setattrDirectory, statDirectory } from './directory.ts'
-import { dumpDistribute } from './dump.ts'
+import { dumpDhtInode, dumpDistribute } from './dump.ts'
 import { ChildStates } from './events.ts'
 import { cachedSub, copyWithin, fileFop, flush, isDirectory, lk, open } from './file.ts'
 import { type DhtKeys, dhtKeys } from './keys.ts'
@@ -341,6 +341,10 @@ export class Distribute extends Xlator<typeof options> {
 
   override dump(sink: DumpSink): void {
     dumpDistribute(this, sink)
+  }
+
+  override dumpInode(inode: Inode, sink: DumpSink): void {
+    dumpDhtInode(this, inode, sink)
   }
 
   inodeState(inode: Inode): DhtInode {

@@ -36,6 +36,8 @@ export function spaceOf(statfs: Statfs): SubvolSpace {
 export class SpaceCache {
   readonly #dht: Distribute
   readonly known = new Map<Xlator, SubvolSpace>()
+  /** When `known` was filled last, seconds since 1970; 0 = not yet. */
+  fetchedAt = 0
   #lastRefresh = Number.NEGATIVE_INFINITY
   #refreshing: Promise<void> | undefined
 
@@ -111,6 +113,7 @@ export class SpaceCache {
       replies.forEach((rep, i) => {
         if (rep.errno === 0) this.known.set(dht.children[i]!, spaceOf(rep.statfs))
       })
+      this.fetchedAt = clock.realtime().sec
     })
     const done = job.then(() => {
       if (this.#refreshing === done) this.#refreshing = undefined

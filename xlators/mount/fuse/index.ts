@@ -47,9 +47,11 @@ import { type FuseOps, opcodes, refusedOpcodes } from '../../../src/fuse/opcodes
 import { FuseRequest } from '../../../src/fuse/request.ts'
 import type { Graph } from '../../../src/graph/build.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
+import type { TableLimits } from '../../../src/observe/itable.ts'
 import { AttrOps } from './attr-ops.ts'
 import { Credentials } from './credentials.ts'
 import { DirOps } from './dir-ops.ts'
+import { bridgeOptionsShown, dumpBridge, dumpOpenFiles } from './dump.ts'
 import { EntryOps } from './entry-ops.ts'
 import { FileOps } from './file-ops.ts'
 import { type OpenFile, OpenFiles } from './files.ts'
@@ -83,6 +85,7 @@ interface ActiveGraph {
 }
 
 export class FuseBridge extends Xlator<typeof options> {
+  override readonly isBridge = true
   readonly table: InodeTable
   readonly files: OpenFiles
   readonly device: FuseDevice
@@ -523,18 +526,22 @@ export class FuseBridge extends Xlator<typeof options> {
   }
 
   override dump(sink: DumpSink): void {
-    sink.section('xlator.mount.fuse.priv')
-    sink.pair('fd', this.device.fd)
-    sink.pair('proto_minor', this.protoMinor)
-    sink.pair('mount_point', this.#target)
-    sink.pair('entry_timeout', this.options['entry-timeout'])
-    sink.pair('attribute_timeout', this.options['attribute-timeout'])
-    sink.pair('init_recvd', this.initFlags !== 0 ? 1 : 0)
-    sink.pair('invalidate_limit', this.options['invalidate-limit'])
-    sink.pair('invalidate_queue_length', this.invalidator.waiting)
-    sink.pair('use_readdirp', this.options['use-readdirp'] ? 1 : 0)
-    sink.pair('open_files', this.files.count)
-    sink.pair('inodes', this.table.size)
+    dumpBridge(this, sink)
+  }
+
+  dumpFiles(sink: DumpSink): void {
+    dumpOpenFiles(this, sink)
+  }
+
+  get tableLimits(): TableLimits {
+    return {
+      lruLimit: this.options['lru-limit'],
+      invalidateSize: this.invalidator.waiting,
+    }
+  }
+
+  override shownOptions(): ReadonlyMap<string, string> {
+    return bridgeOptionsShown(this)
   }
 }
 

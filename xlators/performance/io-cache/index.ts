@@ -191,12 +191,15 @@ export class IoCache extends Xlator<typeof options> {
     sink.pair('cache_timeout', this.options['cache-timeout'])
     sink.pair('min-file-size', this.options['min-file-size'])
     sink.pair('max-file-size', this.options['max-file-size'])
-    for (const [file, inode] of this.#cached) {
-      sink.section('io-cache.inode')
-      sink.pair('inode.weight', file.weight)
-      sink.pair('path', inodePath(inode))
-      sink.pair('uuid', gfidText(inode.gfid))
-    }
+  }
+
+  override dumpInode(inode: Inode, sink: DumpSink): void {
+    const file = this.#files.get(inode)
+    if (file === undefined) return
+    sink.section('io-cache.inode')
+    sink.pair('inode.weight', file.weight)
+    sink.pair('path', inodePath(inode))
+    sink.pair('uuid', gfidText(inode.gfid))
   }
 
   #newFile(inode: Inode): File {

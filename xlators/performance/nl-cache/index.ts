@@ -220,16 +220,19 @@ export class NlCache extends Xlator<typeof options> {
     sink.pair('consumed_cache_size', this.#bytes)
     sink.pair('inode_limit', Math.floor(this.options['nl-cache-limit'] / 100))
     sink.pair('consumed_inodes', this.#directories.size)
-    for (const directory of this.#directories.values()) {
-      sink.section('xlator.performance.nl-cache.nlc_inode')
-      sink.pair('path', inodePath(directory.inode))
-      sink.pair('inode', directory.inode.nodeid)
-      sink.pair('gfid', gfidText(directory.inode.gfid))
-      sink.pair('state', (directory.full ? 1 : 0) | (directory.absent.size > 0 ? 4 : 0))
-      sink.pair('cache-size', directory.bytes)
-      sink.pair('refd-inodes', 0)
-      for (const name of directory.absent) sink.pair('ne', name)
-    }
+  }
+
+  override dumpInode(inode: Inode, sink: DumpSink): void {
+    const directory = this.#directories.get(inode)
+    if (directory === undefined) return
+    sink.section('xlator.performance.nl-cache.nlc_inode')
+    sink.pair('path', inodePath(inode))
+    sink.pair('inode', inode.nodeid)
+    sink.pair('gfid', gfidText(inode.gfid))
+    sink.pair('state', (directory.full ? 1 : 0) | (directory.absent.size > 0 ? 4 : 0))
+    sink.pair('cache-size', directory.bytes)
+    sink.pair('refd-inodes', 0)
+    for (const name of directory.absent) sink.pair('ne', name)
   }
 
   /** What is remembered of a directory, while it may be believed. */

@@ -13,7 +13,7 @@ import type { Fd } from '../../../src/core/fd.ts'
 import type { Fop, FopName, MaybePromise, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import type { Iatt } from '../../../src/core/iatt.ts'
-import { type Inode, inodePath } from '../../../src/core/inode.ts'
+import { type Inode, inodePath, isDirInode } from '../../../src/core/inode.ts'
 import { O_ACCMODE, O_DIRECT, O_TRUNC, O_WRONLY } from '../../../src/core/open-flags.ts'
 import { defineOptions, type OptionValues } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
@@ -135,17 +135,22 @@ export class ReadAhead extends Xlator<typeof options> {
     sink.pair('page_size', this.options['page-size'])
     sink.pair('page_count', this.options['page-count'])
     sink.pair('force_atime_update', Number(this.options['force-atime-update']))
-    for (const fd of this.#active) {
-      const file = this.#files.get(fd)
-      if (file === undefined) continue
-      sink.section('xlator.performance.read-ahead.file')
-      sink.pair('path', inodePath(fd.inode))
-      sink.pair('fd', fd.inode.nodeid)
-      sink.pair('disabled', 'no')
-      sink.pair('page-size', this.options['page-size'])
-      sink.pair('page-count', Math.max(1, this.#window(file) / this.options['page-size']))
-      sink.pair('next-expected-offset-for-sequential-reads', file.expected)
+  }
+
+  override dumpFd(fd: Fd, sink: DumpSink): void {
+    if (isDirInode(fd.inode)) return
+    sink.section('xlator.performance.read-ahead.file')
+    sink.pair('path', inodePath(fd.inode))
+    sink.pair('fd', fd.inode.nodeid)
+    if ((fd.flags & O_DIRECT) !== 0 || (fd.flags & O_ACCMODE) === O_WRONLY) {
+      sink.pair('disabled', 'yes')
+      return
     }
+    const file = this.#files.get(fd) ?? new File()
+    sink.pair('disabled', 'no')
+    sink.pair('page-size', this.options['page-size'])
+    sink.pair('page-count', Math.max(1, this.#window(file) / this.options['page-size']))
+    sink.pair('next-expected-offset-for-sequential-reads', file.expected)
   }
 
   /** Notes whether the read goes on where the last one ended. */

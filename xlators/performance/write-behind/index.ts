@@ -31,7 +31,7 @@ import {
 import type { Frame } from '../../../src/core/frame.ts'
 import { type Gfid, gfidText } from '../../../src/core/gfid.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
-import { type Inode, inodePath } from '../../../src/core/inode.ts'
+import { type Inode, inodePath, isDirInode } from '../../../src/core/inode.ts'
 import { O_APPEND, O_DIRECT, O_DSYNC, O_TRUNC } from '../../../src/core/open-flags.ts'
 import { defineOptions } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
@@ -306,17 +306,20 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
     sink.pair('window_size', this.windowSize)
     sink.pair('flush_behind', Number(this.options['flush-behind']))
     sink.pair('trickling_writes', Number(this.trickling))
-    for (const [gfid, pending] of this.#pending) {
-      const inode = this.graph.inodes.byGfid(gfid)
-      sink.section('xlator.performance.write-behind.wb_inode')
-      if (inode !== undefined) sink.pair('path', inodePath(inode))
-      sink.pair('inode', inode?.nodeid ?? 0)
-      sink.pair('gfid', gfidText(gfid))
-      sink.pair('window_conf', this.windowSize)
-      sink.pair('window_current', pending.windowCurrent)
-      sink.pair('transit-size', pending.transitBytes)
-      sink.pair('dontsync', 0)
-    }
+    sink.pair('pending_inodes', this.#pending.size)
+  }
+
+  override dumpInode(inode: Inode, sink: DumpSink): void {
+    if (isDirInode(inode)) return
+    const pending = this.#pending.get(inode.gfid)
+    sink.section('xlator.performance.write-behind.wb_inode')
+    sink.pair('path', inodePath(inode))
+    sink.pair('inode', inode.nodeid)
+    sink.pair('gfid', gfidText(inode.gfid))
+    sink.pair('window_conf', this.windowSize)
+    sink.pair('window_current', pending?.windowCurrent ?? 0)
+    sink.pair('transit-size', pending?.transitBytes ?? 0)
+    sink.pair('dontsync', 0)
   }
 
   send(pending: Pending, lies: readonly Lie[]): void {
