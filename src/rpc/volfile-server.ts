@@ -8,6 +8,7 @@ import { GlusterError } from '../core/errors.ts'
 import { type Log, logFor } from '../observe/log.ts'
 import { type LegacyDict, legacyDict, legacyText } from '../xdr/dict.ts'
 import { CBK, GF_CBK, HANDSHAKE } from '../xdr/programs.ts'
+import type { Reader } from '../xdr/reader.ts'
 import type { CallHeader } from '../xdr/rpc-msg.ts'
 import { type Canceller, connect, type Ended, type Link } from './connect.ts'
 import { type Connection, ConnectionStats, call, NO_LIMITS } from './connection.ts'
@@ -171,7 +172,7 @@ export class ManagementConnection {
         stats: this.#stats,
         limits: NO_LIMITS,
         log: this.#log,
-        callback: (header) => this.#callback(header),
+        callback: (header, body) => this.#callback(header, body),
       },
       this.#timeoutMs,
       this.#canceller,
@@ -240,10 +241,14 @@ export class ManagementConnection {
     this.#options.onVolfile?.(text, source)
   }
 
-  #callback(header: CallHeader): void {
+  /** glusterd asks every client of the volume on the machine for a dump, and names the one. */
+  #callback(header: CallHeader, body: Reader): void {
     if (header.prog !== GF_CBK.number) return
     if (header.proc === CBK.FETCHSPEC.number) this.refetch()
-    else if (header.proc === CBK.STATEDUMP.number) this.#options.onStatedump?.()
+    else if (header.proc === CBK.STATEDUMP.number) {
+      const { pid } = CBK.STATEDUMP.request.decode(body)
+      if (pid === process.pid) this.#options.onStatedump?.()
+    }
   }
 
   /** Keeps a connection until `close`. */

@@ -132,6 +132,8 @@ test('changes are told once; statedump requests are passed on', async () => {
   while (fetches() < 2) await sleep(5)
   text = 'volume b\nend-volume\n'
   callback(socket!, CBK.FETCHSPEC, {})
+  // glusterd tells every client of the volume: this one is meant for another process
+  callback(socket!, CBK.STATEDUMP, { pid: process.pid + 1 })
   callback(socket!, CBK.STATEDUMP, { pid: process.pid })
   while (told.length === 0) await sleep(5)
   connection.refetch()
