@@ -18,19 +18,24 @@ type Values = OptionValues<ClientOptions>
  * The SETVOLUME dictionary: the options as the volfile has them, and who we are. `reconnects` makes
  * the identity new for each connection, so that a brick does not mix it up with a dying one.
  */
-export function introduction(
+export function introduction(...who: Parameters<typeof introductionTexts>): LegacyDict {
+  return legacyDict(introductionTexts(...who))
+}
+
+/** The same as texts by key; `.meta` shows them as the translator's options. */
+export function introductionTexts(
   graph: GraphContext,
   name: string,
   given: ReadonlyMap<string, string>,
   reconnects: number,
   volumeId: string | undefined,
-): LegacyDict {
+): Record<string, string> {
   const { process: client } = graph
   const pid = process.pid
   const identity =
     `CTX_ID:${client.uuid}-GRAPH_ID:${graph.id}-PID:${pid}-HOST:${client.hostname}` +
     `-PC_NAME:${name}-RECON_NO:-${reconnects}`
-  return legacyDict({
+  return {
     ...Object.fromEntries(given),
     'transport-type': 'socket',
     'fops-version': String(GF_FOP.number),
@@ -43,7 +48,7 @@ export function introduction(
     opversion: OP_VERSION,
     ...(client.subdirMount === undefined ? {} : { 'subdir-mount': client.subdirMount }),
     ...(volumeId === undefined ? {} : { 'volume-id': volumeId }),
-  })
+  }
 }
 
 export function addressFamily(options: Values): AddressFamily {

@@ -30,7 +30,13 @@ import type { CallHeader } from '../../../src/xdr/rpc-msg.ts'
 import { RemoteFds } from './fds.ts'
 import { FopCall } from './fop-call.ts'
 import { type FopEntry, fopTable, type WireContext } from './fops.ts'
-import { addressFamily, introduction, socketSettings, tlsSettings } from './handshake.ts'
+import {
+  addressFamily,
+  introduction,
+  introductionTexts,
+  socketSettings,
+  tlsSettings,
+} from './handshake.ts'
 import { type ClientOptions, options } from './options.ts'
 import { reopenAll, sendRelease } from './reopen.ts'
 import { Session, type SessionEvents } from './session.ts'
@@ -118,6 +124,13 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
     sink.pair('ping_msgs_sent', stats.pingsSent)
     sink.pair('msgs_sent', stats.messagesSent)
     sink.pair('fds', this.fds.count)
+  }
+
+  /** As stock does: what is told to the brick counts as given. */
+  override shownOptions(): ReadonlyMap<string, string> {
+    const reconnects = Math.max(0, this.#reconnects - 1)
+    const who = [this.graph, this.name, this.givenOptions, reconnects, this.#volumeId] as const
+    return new Map(Object.entries(introductionTexts(...who)))
   }
 
   // -- fops
