@@ -6,6 +6,7 @@ type Loader = () => Promise<{ default: XlatorDefinition }>
 export const registry: Readonly<Record<string, Loader>> = {
   'cluster/disperse': () => import('./cluster/disperse/index.ts'),
   'cluster/distribute': () => import('./cluster/distribute/index.ts'),
+  'cluster/replicate': () => import('./cluster/replicate/index.ts'),
   'debug/io-stats': () => import('./debug/io-stats/index.ts'),
   'features/access-control': () => import('./features/access-control/index.ts'),
   'features/arbiter': () => import('./features/arbiter/index.ts'),

@@ -65,3 +65,11 @@ export function decodeDirOffset(offset: bigint, leaves: number): bigint {
   }
   return offset / BigInt(leaves)
 }
+
+/** The child of `xl` that made the encoded `offset`, `undefined` when it was none of them. */
+export function childOfDirOffset(xl: Xlator, offset: bigint): Xlator | undefined {
+  const leaves = leavesOfGraph(xl.graph)
+  const leaf = leaves[leafOfDirOffset(offset, leaves.length)]
+  if (leaf === undefined) return undefined
+  return xl.children.find((child) => leavesBelow(child).includes(leaf))
+}

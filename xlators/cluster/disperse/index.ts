@@ -21,7 +21,7 @@ import { type Inode, inodePath } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import type { OptionValues } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
-import { leafOfDirOffset, leavesBelow, leavesOfGraph } from '../../../src/graph/dir-offset.ts'
+import { childOfDirOffset } from '../../../src/graph/dir-offset.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
 import { firstOfGfid } from '../common/gfid-hash.ts'
 import { bit, bricksOf, count, has } from '../common/mask.ts'
@@ -393,10 +393,7 @@ export class Disperse extends Xlator<typeof options> {
 
   /** The brick that made a directory offset, `undefined` when it is none of ours. */
   childOfOffset(offset: bigint): Xlator | undefined {
-    const leaves = leavesOfGraph(this.graph)
-    const leaf = leaves[leafOfDirOffset(offset, leaves.length)]
-    if (leaf === undefined) return undefined
-    return this.children.find((child) => leavesBelow(child).includes(leaf))
+    return childOfDirOffset(this.self, offset)
   }
 
   get #initialised(): { geometry: Geometry; codec: FragmentCodec; state: UpState } {

@@ -1,0 +1,236 @@
+/**
+ * Changes of names (afr_transaction of entry fops): the names are locked, not the objects, and what
+ * a brick missed is recorded on the directories.
+ */
+import { Dict } from '../../../src/core/dict.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
+import {
+  type FopError,
+  type FopName,
+  type Ok,
+  type Rep,
+  type Req,
+  XATTROP_ADD_ARRAY,
+} from '../../../src/core/fop.ts'
+import type { Frame } from '../../../src/core/frame.ts'
+import type { Inode } from '../../../src/core/inode.ts'
+import { Loc } from '../../../src/core/loc.ts'
+import { newLockOwner } from '../common/lock-owner.ts'
+import { bit, bricksOf } from '../common/mask.ts'
+import { type Addend, ENTRY, MINUS_ONE, NOTHING, PLUS_ONE } from './change-log.ts'
+import type { Replicate } from './index.ts'
+import { type EntryLockee, inLockOrder, lockAll, unlockAll } from './locks.ts'
+import { commonErrno, errorReply, finalErrno } from './transaction.ts'
+
+/** A directory in which a name changes. */
+export interface Changed {
+  readonly parent: Inode
+  readonly name: string
+}
+
+export interface EntryChange<K extends FopName> {
+  fop: K
+  lockees: EntryLockee[]
+  /** One, or two for a rename across directories. */
+  directories: readonly Changed[]
+  req: Req<K>
+  /** Marks, on the bricks in `good`, what a new object lacks elsewhere. */
+  markNew?: (own: Frame, good: number, rep: Ok<K>) => Promise<void>
+}
+
+export type EntryOutcome<K extends FopName> =
+  | { errno: 0; good: number; replies: (Rep<K> | undefined)[] }
+  | FopError
+
+type Status = { errno: Errno | 0 }
+
+export async function changeEntry<K extends FopName>(
+  afr: Replicate,
+  frame: Frame,
+  what: EntryChange<K>,
+): Promise<EntryOutcome<K>> {
+  const refused = afr.admit()
+  if (refused !== 0) return { errno: refused }
+  const lockees = inLockOrder(what.lockees)
+  const owner = { uid: 0, gid: 0, timeFlags: 0, lkOwner: newLockOwner() }
+  const own = frame.with(owner)
+  const locks = await lockAll(own, afr.bricks, lockees, afr.up)
+  if (locks.errno !== 0) return { errno: locks.errno }
+  const transaction = new EntryTransaction(afr, what, locks.locked)
+  let late = false
+  try {
+    const outcome = await transaction.run(frame, own)
+    late = transaction.mayEndLate
+    if (!late) {
+      const { errno } = await transaction.postOp(own)
+      if (errno !== 0 && outcome.errno === 0) return { errno }
+    }
+    return outcome
+  } finally {
+    afr.background('afr-unlock', { ...own.creds }, async (end) => {
+      try {
+        if (late) await transaction.postOp(end)
+      } finally {
+        await unlockAll(end, afr.bricks, lockees, locks.held)
+      }
+    })
+  }
+}
+
+class EntryTransaction<K extends FopName> {
+  readonly #afr: Replicate
+  readonly #what: EntryChange<K>
+  readonly #locked: number
+  /** Every brick is there: nothing is marked unless something fails. */
+  readonly #optimistic: boolean
+  /** Bricks whose directories carry our "dirty". */
+  #marked = 0
+  #failed = 0
+  #good = 0
+  /** Bricks that missed the change. */
+  #missed = 0
+  #ending: 'clean' | 'record' | 'mark-dirty' | 'leave' = 'clean'
+
+  constructor(afr: Replicate, what: EntryChange<K>, locked: number) {
+    this.#afr = afr
+    this.#what = what
+    this.#locked = locked
+    this.#optimistic = afr.options['optimistic-change-log'] && locked === afr.all
+  }
+
+  /** The user may be answered before the change log is settled: every brick asked did it. */
+  get mayEndLate(): boolean {
+    return this.#failed === 0
+  }
+
+  async run(frame: Frame, own: Frame): Promise<EntryOutcome<K>> {
+    const afr = this.#afr
+    if (!afr.quorum.in(this.#locked)) return { errno: E.NOTCONN }
+    if (!this.#optimistic) {
+      const { errno } = await this.#preOp(own)
+      if (errno !== 0) return { errno }
+    }
+    const { fop, req } = this.#what
+    const targets = bricksOf(this.#locked & ~this.#failed)
+    const answers = await Promise.all(
+      targets.map((brick) => frame.wind(afr.bricks[brick]!, fop, req)),
+    )
+    const replies: (Rep<K> | undefined)[] = new Array(afr.bricks.length)
+    targets.forEach((brick, index) => {
+      replies[brick] = answers[index]
+    })
+    const { errno } = this.#judge(replies)
+    if (errno !== 0) return errorReply(replies, errno)
+    if (this.#good !== afr.all) {
+      const reply = replies[bricksOf(this.#good)[0]!] as Ok<K>
+      await this.#what.markNew?.(own, this.#good, reply)
+    }
+    return { errno: 0, good: this.#good, replies }
+  }
+
+  #judge(replies: readonly (Rep<K> | undefined)[]): Status {
+    const afr = this.#afr
+    let notEmpty = 0
+    replies.forEach((reply, brick) => {
+      if (reply === undefined) return
+      if (reply.errno === 0) this.#good |= bit(brick)
+      else if (reply.errno === E.NOTEMPTY) notEmpty |= bit(brick)
+      else this.#failed |= bit(brick)
+    })
+    if (this.#good === 0) {
+      // All agree that it cannot be done.
+      const common = commonErrno(replies)
+      if (common !== 0 && common !== E.NOTCONN) this.#failed = 0
+      else if (this.#failed !== 0) this.#ending = 'leave'
+      if (this.#failed !== 0) this.#doubt()
+      return { errno: finalErrno(replies) }
+    }
+    if (this.#failed !== 0) this.#doubt()
+    if (!afr.quorum.in(this.#good)) {
+      this.#failed = this.#locked
+      this.#ending = this.#optimistic ? 'mark-dirty' : 'leave'
+      return { errno: finalErrno(replies) }
+    }
+    this.#missed = afr.all & ~(this.#good | notEmpty)
+    if (this.#missed !== 0) this.#ending = 'record'
+    return { errno: 0 }
+  }
+
+  #doubt(): void {
+    for (const { parent } of this.#what.directories) this.#afr.doubt(parent)
+  }
+
+  /** Marks the directories and learns whom they blame. */
+  async #preOp(own: Frame): Promise<Status> {
+    const afr = this.#afr
+    let blamed = 0
+    let errno: Errno = E.NOTCONN
+    const noted = await this.#xattrop(own, this.#locked, PLUS_ONE[ENTRY]!, 0, 'create')
+    for (const { brick, reply } of noted) {
+      if (reply.errno === 0) {
+        blamed |= afr.changes.blamed(reply.dict, ENTRY)
+      } else {
+        this.#failed |= bit(brick)
+        errno = reply.errno
+      }
+    }
+    this.#marked = this.#locked & ~this.#failed
+    if (this.#marked === 0 || !afr.quorum.in(this.#marked)) return { errno }
+    if (afr.arbiterMask !== 0 && (this.#marked & ~blamed) === afr.arbiterMask) {
+      return { errno: E.NOTCONN }
+    }
+    return { errno: 0 }
+  }
+
+  /** Records who missed the change and takes the mark back. */
+  async postOp(own: Frame): Promise<Status> {
+    if (this.#ending === 'leave') return { errno: 0 }
+    const targets = this.#ending === 'mark-dirty' ? this.#good : this.#locked & ~this.#failed
+    if (this.#ending === 'clean' && this.#marked === 0) return { errno: 0 }
+    const dirty =
+      this.#ending === 'mark-dirty'
+        ? PLUS_ONE[ENTRY]!
+        : this.#marked !== 0
+          ? MINUS_ONE[ENTRY]!
+          : NOTHING
+    const complete = this.#good === this.#afr.all
+    const index = this.#failed !== 0 ? 'create' : complete ? 'delete' : 'none'
+    const missed = this.#ending === 'record' ? this.#missed : 0
+    const noted = await this.#xattrop(own, targets, dirty, missed, index)
+    let good = targets
+    let errno: Errno = E.NOTCONN
+    for (const { brick, reply } of noted) {
+      if (reply.errno === 0) continue
+      good &= ~bit(brick)
+      errno = reply.errno
+    }
+    if (good !== 0 && this.#afr.quorum.in(good)) return { errno: 0 }
+    this.#afr.lostUpdate(this.#what.directories[0]!.parent, errno)
+    return { errno }
+  }
+
+  /** One xattrop per directory and brick; with granular entry heal the brick notes the names. */
+  async #xattrop(
+    own: Frame,
+    targets: number,
+    dirty: Addend,
+    missed: number,
+    index: 'create' | 'delete' | 'none',
+  ): Promise<{ brick: number; reply: Rep<'xattrop'> }[]> {
+    const afr = this.#afr
+    const dict = afr.changes.xattrop(missed, PLUS_ONE[ENTRY]!, dirty)
+    const granular = afr.options['granular-entry-heal'] && index !== 'none'
+    const sent: Promise<{ brick: number; reply: Rep<'xattrop'> }>[] = []
+    for (const { parent, name } of this.#what.directories) {
+      const xdata = granular
+        ? new Dict().setStr(`glusterfs.xattrop-entry-${index}`, name)
+        : undefined
+      const req = { loc: Loc.ofInode(parent), op: XATTROP_ADD_ARRAY, dict, xdata }
+      for (const brick of bricksOf(targets)) {
+        const reply = own.wind(afr.bricks[brick]!, 'xattrop', req)
+        sent.push(Promise.resolve(reply).then((answer) => ({ brick, reply: answer })))
+      }
+    }
+    return Promise.all(sent)
+  }
+}

@@ -1,0 +1,256 @@
+/**
+ * The lock of one object for changes of one kind, shared by all fops of this mount (eager lock).
+ * Fops that touch the same bytes queue here. The lock on the bricks is taken for the first and,
+ * after writes, kept for a while, and with it the mark "dirty" (delayed post-op).
+ */
+import { assert } from '../../../src/core/assert.ts'
+import { clock, type Timer } from '../../../src/core/clock.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
+import type { Fd } from '../../../src/core/fd.ts'
+import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
+import type { Gfid } from '../../../src/core/gfid.ts'
+import type { Inode } from '../../../src/core/inode.ts'
+import { Loc } from '../../../src/core/loc.ts'
+import { newLockOwner } from '../common/lock-owner.ts'
+import { type DATA, METADATA } from './change-log.ts'
+import type { Replicate } from './index.ts'
+import { type Lockee, lockAll, METADATA_START, rangeLockee, unlockAll } from './locks.ts'
+import { Session } from './session.ts'
+
+/** Bytes a fop changes: start <= x < end. */
+export interface Use {
+  readonly start: number
+  readonly end: number
+}
+
+export const WHOLE: Use = { start: 0, end: Number.POSITIVE_INFINITY }
+
+interface Waiter {
+  readonly use: Use
+  readonly run: () => void
+}
+
+type Entered = { errno: 0; session: Session } | { errno: Errno }
+
+export class InodeLock {
+  readonly #afr: Replicate
+  readonly inode: Inode
+  readonly gfid: Gfid
+  readonly slot: typeof DATA | typeof METADATA
+  /** Kept for consecutive fops; otherwise it serves one. */
+  readonly eager: boolean
+  readonly #loc: Loc
+  readonly #owner = newLockOwner()
+  readonly #running = new Set<Use>()
+  readonly #waiting: Waiter[] = []
+  /** The range on the bricks. */
+  readonly #range: { start: bigint; len: bigint }
+  #session: Session | undefined
+  #acquiring: Promise<{ errno: Errno | 0 }> | undefined
+  #releasing: Promise<void> | undefined
+  /** Another client asked while the lock was still being taken. */
+  #contended = false
+  #idle: Timer | undefined
+
+  constructor(
+    afr: Replicate,
+    inode: Inode,
+    gfid: Gfid,
+    slot: typeof DATA | typeof METADATA,
+    eager: boolean,
+    use: Use = WHOLE,
+  ) {
+    this.#afr = afr
+    this.inode = inode
+    this.gfid = gfid
+    this.slot = slot
+    this.eager = eager
+    this.#loc = new Loc(inode, undefined, undefined, gfid)
+    this.#range = slot === METADATA ? { start: METADATA_START, len: 0n } : flockRange(use)
+  }
+
+  get session(): Session | undefined {
+    return this.#session
+  }
+
+  get busy(): boolean {
+    return this.#running.size > 0 || this.#waiting.length > 0
+  }
+
+  /** Waits for this fop's turn and for the lock on the bricks. A success needs a `leave`. */
+  async enter(frame: Frame, use: Use, fd: Fd | undefined): Promise<Entered> {
+    this.#idle?.clear()
+    this.#idle = undefined
+    if (this.#running.size === 0 && this.#session?.isOver === true) this.release()
+    if (this.#mayStart(use, this.#waiting.length)) {
+      this.#running.add(use)
+    } else {
+      await new Promise<void>((run) => {
+        this.#waiting.push({ use, run })
+      })
+    }
+    if (this.#session === undefined) {
+      this.#acquiring ??= this.#acquire(frame, fd).finally(() => {
+        this.#acquiring = undefined
+      })
+      const { errno } = await this.#acquiring
+      if (errno !== 0) {
+        this.leave(use, false)
+        return { errno }
+      }
+    }
+    const session = this.#session
+    assert(session !== undefined, 'a fop runs without its lock')
+    if (fd !== undefined) session.use(fd)
+    return { errno: 0, session }
+  }
+
+  /** `delay`: the fop is one after which the next is worth waiting for. */
+  leave(use: Use, delay: boolean): void {
+    this.#running.delete(use)
+    const session = this.#session
+    if (session?.isOver !== true) this.#startWaiting()
+    if (this.#running.size > 0) return
+    if (session === undefined) {
+      if (!this.busy && this.#acquiring === undefined) this.#afr.dropLock(this)
+      return
+    }
+    const delayMs = this.#afr.delayMs
+    if (!delay || !this.eager || session.isOver || delayMs === 0) this.release(!delay)
+    else this.#idle = clock.after(delayMs, () => this.release())
+  }
+
+  /** Another client waits for the lock, or this one shuts down. */
+  contended(): void {
+    if (this.#session === undefined) {
+      this.#contended = this.#acquiring !== undefined
+      return
+    }
+    this.#session.over()
+    if (this.#running.size === 0) this.release()
+  }
+
+  /**
+   * `fd` is flushed: what was kept for its next write is settled. Resolves when what a brick
+   * missed is on record.
+   */
+  async flush(fd: Fd): Promise<void> {
+    const session = this.#session
+    if (session === undefined || session.fd !== fd || this.#running.size > 0) return
+    this.release()
+    if (session.missed !== 0) await session.finished
+  }
+
+  /** A brick came or went. */
+  bricksChanged(): void {
+    if (this.#session?.isOver === true && this.#running.size === 0) this.release()
+  }
+
+  /**
+   * A brick missed something: that is put on record before the user is told. Without other fops
+   * under way the transaction ends with it.
+   */
+  record(frame: Frame): Promise<{ errno: Errno | 0 }> {
+    const session = this.#session
+    assert(session !== undefined, 'nothing is locked')
+    return this.#running.size === 1 ? session.finish(frame, true) : session.record(frame)
+  }
+
+  /** Settles the change log and unlocks, in the background; waiting fops then start anew. */
+  release(durable = false): void {
+    this.#idle?.clear()
+    this.#idle = undefined
+    const session = this.#session
+    if (session === undefined || this.#releasing !== undefined) return
+    session.over()
+    const { pool } = this.#afr.graph
+    this.#releasing = pool.background(this.#afr.self, 'afr-unlock', ROOT_CREDS, (frame) =>
+      this.#settle(frame, session, durable),
+    )
+  }
+
+  async #settle(frame: Frame, session: Session, durable: boolean): Promise<void> {
+    try {
+      await session.finish(frame, durable)
+    } finally {
+      await unlockAll(
+        this.#own(frame),
+        this.#afr.bricks,
+        [this.#lockee(session.fd)],
+        [session.held],
+      )
+      session.end()
+      this.#session = undefined
+      this.#releasing = undefined
+      this.#startWaiting()
+      if (!this.busy) this.#afr.dropLock(this)
+    }
+  }
+
+  #startWaiting(): void {
+    for (let i = 0; i < this.#waiting.length; ) {
+      const { use, run } = this.#waiting[i]!
+      if (!this.#mayStart(use, i)) {
+        i++
+        continue
+      }
+      this.#waiting.splice(i, 1)
+      this.#running.add(use)
+      run()
+    }
+  }
+
+  /** No conflict with fops under way or with the first `ahead` waiting ones. */
+  #mayStart(use: Use, ahead: number): boolean {
+    if (this.#releasing !== undefined || this.#session?.isOver === true) return false
+    for (const other of this.#running) if (conflict(use, other)) return false
+    for (let i = 0; i < ahead; i++) {
+      if (conflict(use, this.#waiting[i]!.use)) return false
+    }
+    return true
+  }
+
+  async #acquire(frame: Frame, fd: Fd | undefined): Promise<{ errno: Errno | 0 }> {
+    const afr = this.#afr
+    this.#contended = false
+    const { up, generation } = afr
+    const locks = await lockAll(this.#own(frame), afr.bricks, [this.#lockee(fd)], up)
+    if (locks.errno !== 0) return locks
+    // A brick that went down meanwhile has forgotten the lock.
+    const locked = locks.locked & afr.up
+    const session = new Session(afr, this, locked, locks.locked, generation)
+    if (fd !== undefined) session.use(fd)
+    if (this.#contended) session.over()
+    this.#session = session
+    if (locked !== 0 && afr.quorum.in(locked)) return { errno: 0 }
+    session.over()
+    return { errno: E.NOTCONN }
+  }
+
+  /** Acts for the lock: as root, with its owner, leaving no time stamps. */
+  #own(frame: Frame): Frame {
+    return frame.with({ uid: 0, gid: 0, timeFlags: 0, lkOwner: this.#owner })
+  }
+
+  ownFrame(frame: Frame): Frame {
+    return this.#own(frame)
+  }
+
+  get loc(): Loc {
+    return this.#loc
+  }
+
+  #lockee(fd: Fd | undefined): Lockee {
+    const { start, len } = this.#range
+    return rangeLockee(this.#afr.name, { loc: this.#loc, fd }, start, len)
+  }
+}
+
+function conflict(a: Use, b: Use): boolean {
+  return a.start < b.end && b.start < a.end
+}
+
+function flockRange({ start, end }: Use): { start: bigint; len: bigint } {
+  if (end === Number.POSITIVE_INFINITY) return { start: BigInt(start), len: 0n }
+  return { start: BigInt(start), len: BigInt(end - start) }
+}

@@ -1,0 +1,222 @@
+/**
+ * The time an object's lock is held on the bricks, and the change log of what happens in it: one
+ * mark before the first change, one settlement after the last (afr-transaction.c: pre-op, post-op).
+ */
+import { Dict } from '../../../src/core/dict.ts'
+import { E, type Errno, errnoName } from '../../../src/core/errno.ts'
+import type { Fd } from '../../../src/core/fd.ts'
+import { type MaybePromise, type Rep, XATTROP_ADD_ARRAY } from '../../../src/core/fop.ts'
+import type { Frame } from '../../../src/core/frame.ts'
+import { bit, bricksOf, has } from '../common/mask.ts'
+import { DATA, MINUS_ONE, NOTHING, PLUS_ONE } from './change-log.ts'
+import type { Replicate } from './index.ts'
+import type { InodeLock } from './inode-lock.ts'
+
+type Status = { errno: Errno | 0 }
+
+export class Session {
+  readonly #afr: Replicate
+  readonly #lock: InodeLock
+  /** Bricks that gave the lock and were not lost since. */
+  locked: number
+  /** Bricks to unlock. */
+  readonly held: number
+  readonly #generation: number
+  /** The fd of the last fop that had one: requests for the object go by it. */
+  fd: Fd | undefined
+  /** Bricks that carry our "dirty". */
+  #marked = 0
+  /** Bricks that failed a change others took; they get no more. */
+  failed = 0
+  /** Bricks some change did not reach. */
+  missed = 0
+  /** Those of `missed` that the bricks know of. */
+  #recorded = 0
+  /** Bricks somebody blames; known after the mark. */
+  blamed = 0
+  /** Whether a change ended in a way only a heal can judge: the mark stays. */
+  keepDirty = false
+  /** Something was written that may not be on disk yet. */
+  unstable = false
+  #over = false
+  #marking: Promise<Status> | undefined
+  #recording: Promise<Status> | undefined
+  #finishing: Promise<Status> | undefined
+  /** Resolves when the change log is settled and the lock given back. */
+  readonly finished: Promise<void>
+  #finished!: () => void
+
+  constructor(afr: Replicate, lock: InodeLock, locked: number, held: number, generation: number) {
+    this.#afr = afr
+    this.#lock = lock
+    this.locked = locked
+    this.held = held
+    this.#generation = generation
+    this.finished = new Promise((resolve) => {
+      this.#finished = resolve
+    })
+  }
+
+  /** No further fop may join: something failed, bricks came or went, others want the lock. */
+  get isOver(): boolean {
+    return this.#over || this.failed !== 0 || this.#generation !== this.#afr.generation
+  }
+
+  over(): void {
+    this.#over = true
+  }
+
+  use(fd: Fd): void {
+    if (this.fd === fd || fd.released) return
+    fd.hold()
+    this.fd?.drop()
+    this.fd = fd
+  }
+
+  /** Unlocked. */
+  end(): void {
+    this.fd?.drop()
+    this.#finished()
+  }
+
+  /** The brick forgot the lock with its connection. */
+  brickLost(brick: number): void {
+    this.locked &= ~bit(brick)
+  }
+
+  /** Bricks a change is sent to. */
+  get targets(): number {
+    return this.locked & ~this.failed
+  }
+
+  /** All bricks are there and nobody expects trouble: metadata need no mark. */
+  get isOptimistic(): boolean {
+    return (
+      this.#lock.slot !== DATA &&
+      this.#afr.options['optimistic-change-log'] &&
+      this.locked === this.#afr.all
+    )
+  }
+
+  /** Marks the object dirty, once, and learns whom the bricks blame. */
+  preOp(frame: Frame): MaybePromise<Status> {
+    if (this.isOptimistic && this.#marking === undefined) return { errno: 0 }
+    this.#marking ??= this.#mark(frame)
+    return this.#marking
+  }
+
+  async #mark(frame: Frame): Promise<Status> {
+    const { changes } = this.#afr
+    const targets = this.locked
+    const dict = changes.xattrop(0, NOTHING, PLUS_ONE[this.#lock.slot]!)
+    const replies = await this.#xattrop(frame, targets, dict)
+    let errno: Errno = E.NOTCONN
+    for (const brick of bricksOf(targets)) {
+      const reply = replies[brick]!
+      if (reply.errno === 0) {
+        this.#marked |= bit(brick)
+        this.blamed |= changes.blamed(reply.dict, this.#lock.slot)
+      } else {
+        this.failed |= bit(brick)
+        errno = reply.errno
+      }
+    }
+    const marked = this.#marked & this.locked
+    return marked !== 0 && this.#afr.quorum.in(marked) ? { errno: 0 } : { errno }
+  }
+
+  /** Puts on record which bricks missed something; the mark stays. */
+  async record(frame: Frame): Promise<Status> {
+    while (this.#recording !== undefined) await this.#recording
+    const missed = this.missed & ~this.#recorded
+    if (missed === 0) return { errno: 0 }
+    const dict = this.#afr.changes.xattrop(missed, PLUS_ONE[this.#lock.slot]!, NOTHING)
+    this.#recording = this.#write(frame, dict).finally(() => {
+      this.#recording = undefined
+    })
+    const status = await this.#recording
+    if (status.errno === 0) this.#recorded |= missed
+    return status
+  }
+
+  /**
+   * Records what was missed and takes the mark back, once. `durable`: what was written is brought
+   * to disk first, for then nothing tells any more that it may differ.
+   */
+  finish(frame: Frame, durable: boolean): Promise<Status> {
+    this.#over = true
+    this.#finishing ??= this.#settle(frame, durable)
+    return this.#finishing
+  }
+
+  async #settle(frame: Frame, durable: boolean): Promise<Status> {
+    while (this.#recording !== undefined) await this.#recording
+    const unmark = this.#marked !== 0 && !this.keepDirty
+    if (unmark && durable && this.unstable) await this.#sync(frame)
+    const missed = this.missed & ~this.#recorded
+    if (missed === 0 && !unmark) return { errno: 0 }
+    const { slot } = this.#lock
+    const dirty = unmark ? MINUS_ONE[slot]! : NOTHING
+    const dict = this.#afr.changes.xattrop(missed, PLUS_ONE[slot]!, dirty)
+    const status = await this.#write(frame, dict)
+    if (status.errno === 0) this.#recorded |= missed
+    else this.#afr.lostUpdate(this.#lock.inode, status.errno)
+    return status
+  }
+
+  /** To the bricks that have everything; those must be a quorum. */
+  async #write(frame: Frame, dict: Dict): Promise<Status> {
+    const targets = this.targets & ~this.missed
+    if (targets === 0) return { errno: E.NOTCONN }
+    const replies = await this.#xattrop(frame, targets, dict)
+    let good = 0
+    let errno: Errno = E.NOTCONN
+    for (const brick of bricksOf(targets)) {
+      const reply = replies[brick]!
+      if (reply.errno === 0) good |= bit(brick)
+      else errno = reply.errno
+    }
+    return good !== 0 && this.#afr.quorum.in(good) ? { errno: 0 } : { errno }
+  }
+
+  /** Replies by brick. */
+  async #xattrop(frame: Frame, targets: number, dict: Dict): Promise<Rep<'xattrop'>[]> {
+    const own = this.#lock.ownFrame(frame)
+    const { bricks } = this.#afr
+    const { fd } = this
+    const { loc } = this.#lock
+    const op = XATTROP_ADD_ARRAY
+    return this.#toEach(targets, (brick) =>
+      fd !== undefined
+        ? own.wind(bricks[brick]!, 'fxattrop', { fd, op, dict })
+        : own.wind(bricks[brick]!, 'xattrop', { loc, op, dict }),
+    )
+  }
+
+  async #toEach<T>(targets: number, send: (brick: number) => MaybePromise<T>): Promise<T[]> {
+    const replies: T[] = []
+    const sent = bricksOf(targets).map(async (brick) => {
+      replies[brick] = await send(brick)
+    })
+    await Promise.all(sent)
+    return replies
+  }
+
+  async #sync(frame: Frame): Promise<void> {
+    const { fd } = this
+    if (fd === undefined || !this.#afr.options['ensure-durability']) return
+    const own = this.#lock.ownFrame(frame)
+    const xdata = new Dict().setInt('batch-fsync', 1).setStr('glusterfs-internal-fop', 'yes')
+    const targets = this.targets
+    const replies = await this.#toEach(targets, (brick) =>
+      own.wind(this.#afr.bricks[brick]!, 'fsync', { fd, datasync: true, xdata }),
+    )
+    this.unstable = false
+    for (const brick of bricksOf(targets)) {
+      const { errno } = replies[brick]!
+      if (errno === 0) continue
+      this.#afr.log.warn({ errno: errnoName(errno), brick }, 'fsync before the post-op failed')
+      if (has(this.targets, brick)) this.missed |= bit(brick)
+    }
+  }
+}
