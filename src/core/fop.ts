@@ -12,6 +12,8 @@ import type { Frame } from './frame.ts'
 import type { Gfid } from './gfid.ts'
 import type { Iatt } from './iatt.ts'
 import type { Inode } from './inode.ts'
+
+import type { Loan } from './loan.ts'
 import type { Loc } from './loc.ts'
 
 /** Byte-range lock; `len` 0 = to the end of the file. Owner = the frame's lkOwner. */
@@ -170,10 +172,13 @@ export interface FopMap {
   truncate: { req: LocReq & { offset: number }; rep: PrePost }
   /** On success the remote state hangs on `fd`. */
   open: { req: LocReq & { fd: Fd; flags: number }; rep: X & { fd: Fd } }
-  /** `size` = bytes in `data`; `eof` = the read touched the end of the file. */
+  /**
+   * `size` = bytes in `data`; `eof` = the read touched the end of the file. Only who is done with
+   * `data` at once `borrows`, and then drops the reply's `loan`: the memory is used again.
+   */
   readv: {
-    req: FdReq & { size: number; offset: number; flags: number }
-    rep: X & { data: Buffer[]; size: number; stat: Iatt; eof: boolean }
+    req: FdReq & { size: number; offset: number; flags: number; borrows?: boolean }
+    rep: X & { data: Buffer[]; size: number; stat: Iatt; eof: boolean; loan?: Loan | undefined }
   }
   /** `size` = sum of the lengths of `data`; the reply's = bytes written. */
   writev: {

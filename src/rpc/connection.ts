@@ -6,7 +6,7 @@ import { assert } from '../core/assert.ts'
 import { clock, type Timer } from '../core/clock.ts'
 import { E, type Errno } from '../core/errno.ts'
 import { type Creds, ROOT_CREDS } from '../core/frame.ts'
-import { leaseOf } from '../core/lease.ts'
+import { loanOf } from '../core/loan.ts'
 import { type Log, logFor } from '../observe/log.ts'
 import { DUMP, FOP, type Procedure } from '../xdr/programs.ts'
 import { READ_REPLY_SIZE_MIN, readReplyBodySize } from '../xdr/read-reply.ts'
@@ -208,7 +208,7 @@ export class Connection {
     this.#state = 'closed'
     this.#ping?.clear()
     this.#frameScan?.clear()
-    for (const part of this.#out) leaseOf(part)?.drop()
+    for (const part of this.#out) loanOf(part)?.drop()
     this.#out = []
     const pending = [...this.#pending.values()]
     this.#pending.clear()
@@ -302,7 +302,7 @@ export class Connection {
     this.#stats.bytesWritten += w.position - start + payloadSize
     if (payload !== undefined) {
       this.#out.push(w.take(), ...payload)
-      for (const part of payload) leaseOf(part)?.hold()
+      for (const part of payload) loanOf(part)?.hold()
     } else if (this.#transport.separateRecords) this.#out.push(w.take())
     return true
   }

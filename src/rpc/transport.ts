@@ -10,7 +10,7 @@ import {
   type Socket,
 } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
-import { leaseOf } from '../core/lease.ts'
+import { loanOf } from '../core/loan.ts'
 import { type Log, logFor } from '../observe/log.ts'
 import type { RecordReader } from './record.ts'
 import { setTcpTimeouts, type TcpTimeouts } from './sockopt.ts'
@@ -80,11 +80,11 @@ export interface TransportEvents {
   closed(reason: string, code: string | undefined): void
 }
 
-/** Drops the buffer's lease, which the queue held, when the kernel has the bytes or never will. */
+/** Drops the buffer's loan, which the queue held, when the kernel has the bytes or never will. */
 function send(socket: Socket, buffer: Buffer): void {
-  const lease = leaseOf(buffer)
-  if (lease === undefined) socket.write(buffer)
-  else socket.write(buffer, lease.drop)
+  const loan = loanOf(buffer)
+  if (loan === undefined) socket.write(buffer)
+  else socket.write(buffer, loan.drop)
 }
 
 /** One socket, from connect to close. */

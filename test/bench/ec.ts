@@ -50,11 +50,11 @@ function benchConfig(load: () => Package, dataCount: number, redundancy: number)
   const fragments = codec.encode([data], size, bricks)
   const alive = bricks.slice(redundancy)
   const survivors = alive.map((brick) => [fragments[brick]!])
-  const encode = rate(size, 8, () => () => codec.encodeLent([data], size, bricks).lease?.drop())
+  const encode = rate(size, 8, () => () => codec.encodeLent([data], size, bricks).loan?.drop())
   const decode = rate(
     size,
     8,
-    () => () => codec.decode(alive, survivors, size / dataCount, 0, size),
+    () => () => codec.decodeLent(alive, survivors, size / dataCount, 0, size).loan?.drop(),
   )
 
   const shardSize = size / dataCount

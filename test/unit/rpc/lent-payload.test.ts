@@ -1,10 +1,10 @@
-/** Payload in memory that is used again: the connection holds its lease until the bytes are sent. */
+/** Payload in memory that is used again: the connection holds its loan until the bytes are sent. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ROOT_CREDS } from '../../../src/core/frame.ts'
 import { NULL_GFID } from '../../../src/core/gfid.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
-import { Lease, lend } from '../../../src/core/lease.ts'
+import { Loan, lend } from '../../../src/core/loan.ts'
 import { type Canceller, connect, type Link } from '../../../src/rpc/connect.ts'
 import { ConnectionStats, Pending } from '../../../src/rpc/connection.ts'
 import { DEFAULT_SOCKET } from '../../../src/rpc/transport.ts'
@@ -59,33 +59,33 @@ async function open(peer: ScriptedPeer): Promise<Link> {
   return link
 }
 
-/** A write of `size` lent bytes, whose lease only the connection holds. */
+/** A write of `size` lent bytes, whose loan only the connection holds. */
 function write(link: Link, size: number): { call: Write; ended: () => boolean } {
   let ended = false
-  const lease = new Lease(() => {
+  const loan = new Loan(() => {
     ended = true
   })
   const payload = Buffer.alloc(size, 'p')
-  lend(payload, lease)
+  lend(payload, loan)
   const call = new Write()
   const body = { gfid: NULL_GFID, fd: -2, offset: 0, size, flag: 0, xdata: undefined }
   link.connection.submit(call, ROOT_CREDS, body, [payload])
-  lease.drop()
+  loan.drop()
   return { call, ended: () => ended }
 }
 
-void test('a lease ends with the last holder, once', () => {
+void test('a loan ends with the last holder, once', () => {
   let count = 0
-  const lease = new Lease(() => {
+  const loan = new Loan(() => {
     count++
   })
-  lease.hold()
-  lease.drop()
+  loan.hold()
+  loan.drop()
   assert.equal(count, 0)
-  lease.drop()
+  loan.drop()
   assert.equal(count, 1)
-  assert.throws(() => lease.drop())
-  assert.throws(() => lease.hold())
+  assert.throws(() => loan.drop())
+  assert.throws(() => loan.hold())
 })
 
 void test('sent bytes are given back', async () => {

@@ -63,7 +63,7 @@ export class Disperse extends Xlator<typeof options> {
   readonly heals = new DisperseHeals(this)
   readonly stripeStats = newStripeStats()
   /**
-   * Fragments may be lent to the children: they hold a lease while they need the bytes, as
+   * Fragments may be lent to the children: they hold a loan while they need the bytes, as
    * protocol/client does. Others might keep the bytes of a write they have answered.
    */
   lends = false

@@ -6,7 +6,7 @@ import type { Ok, Rep, Req } from '../../../src/core/fop.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { bricksOf } from '../common/mask.ts'
-import { CHUNK_SIZE } from './codec/index.ts'
+import { CHUNK_SIZE, type Decoded } from './codec/index.ts'
 import type { Answer } from './dispatch.ts'
 import type { Disperse } from './index.ts'
 import { begin, type Transaction } from './transaction.ts'
@@ -49,11 +49,14 @@ export async function readv(ec: Disperse, frame: Frame, req: Req<'readv'>): Prom
     const available = Math.min(rep.size * geometry.dataCount, fileSize - start)
     const to = Math.min(from + req.size, available)
     if (rep.size % CHUNK_SIZE !== 0) return brokenFragment(ec, req.fd.inode, rep.size)
-    const data = to <= from ? [] : [decodeAnswer(ec, answer, rep.size, from, to)]
+    const decoded =
+      to <= from ? undefined : decodeAnswer(ec, answer, rep.size, from, to, req.borrows === true)
+    const data = decoded === undefined ? [] : [decoded.data]
     const size = Math.max(0, to - from)
     rep.stat.size = fileSize
     const eof = req.offset + size >= fileSize
-    return { errno: 0, data, size, stat: rep.stat, eof, xdata: rep.xdata }
+    const { stat, xdata } = rep
+    return { errno: 0, data, size, stat, eof, xdata, loan: decoded?.loan }
   } finally {
     tx.end()
   }
@@ -65,10 +68,13 @@ function decodeAnswer(
   fragmentSize: number,
   from: number,
   to: number,
-): Buffer {
+  lent: boolean,
+): Decoded {
   const bricks = bricksOf(answer.good).slice(0, ec.geometry.dataCount)
   const fragments = bricks.map((brick) => (answer.replies[brick] as Ok<'readv'>).data)
-  return ec.codec.decode(bricks, fragments, fragmentSize, from, to)
+  return lent
+    ? ec.codec.decodeLent(bricks, fragments, fragmentSize, from, to)
+    : { data: ec.codec.decode(bricks, fragments, fragmentSize, from, to) }
 }
 
 function brokenFragment(ec: Disperse, inode: Inode, size: number): { errno: Errno } {
@@ -112,7 +118,7 @@ export async function readStripe(
   if (rep.errno !== 0) return rep
   if (rep.size === 0) return { errno: 0, stripe: Buffer.alloc(stripeSize) }
   if (rep.size !== CHUNK_SIZE) return brokenFragment(ec, inode, rep.size)
-  return { errno: 0, stripe: decodeAnswer(ec, answer, rep.size, 0, stripeSize) }
+  return { errno: 0, stripe: decodeAnswer(ec, answer, rep.size, 0, stripeSize, false).data }
 }
 
 export async function seek(ec: Disperse, frame: Frame, req: Req<'seek'>): Promise<Rep<'seek'>> {

@@ -113,7 +113,7 @@ async function sendStripes(
 ): Promise<Answer<'writev'>> {
   const { dataCount } = ec.geometry
   const bricks = bricksOf(tx.session.writable & ec.up)
-  const { buffers, lease } = ec.lends
+  const { buffers, loan } = ec.lends
     ? ec.codec.encodeLent(req.data, length, bricks)
     : { buffers: ec.codec.encode(req.data, length, bricks) }
   const byBrick = new Map(bricks.map((brick, index) => [brick, buffers[index]!]))
@@ -132,8 +132,8 @@ async function sendStripes(
       }),
     })
   } finally {
-    // All bricks have answered; a socket that gave up its call holds the lease until it closes.
-    lease?.drop()
+    // All bricks have answered; a socket that gave up its call holds the loan until it closes.
+    loan?.drop()
   }
 }
 

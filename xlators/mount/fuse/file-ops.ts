@@ -139,10 +139,13 @@ export class FileOps implements Ops {
     const { offset, size, flags } = input
     if (offset > Number.MAX_SAFE_INTEGER - size) return void request.data(NOTHING, 0)
     const frame = asOwner(request.frame, input.lockOwner)
-    const rep = await frame.wind(request.top, 'readv', { fd: file.fd, size, offset, flags })
+    const { fd } = file
+    const rep = await frame.wind(request.top, 'readv', { fd, size, offset, flags, borrows: true })
     if (rep.errno !== 0) return void request.error(rep.errno)
-    if (rep.size > size) return void request.error(E.IO)
-    request.data(rep.data, rep.size)
+    if (rep.size > size) request.error(E.IO)
+    else request.data(rep.data, rep.size)
+    // The kernel has copied it.
+    rep.loan?.drop()
   }
 
   write: Ops['write'] = async (request, input) => {

@@ -233,7 +233,8 @@ export class ReadAhead extends Xlator<typeof options> {
         const next = used.find((one) => one.start > at)
         wanted = Math.min(chunk?.end ?? next?.start ?? end, end)
         start = at
-        rep = await frame.wind(this.child, 'readv', { ...req, offset: at, size: wanted - at })
+        const rest = { ...req, offset: at, size: wanted - at, borrows: false }
+        rep = await frame.wind(this.child, 'readv', rest)
         if (rep.errno !== 0) return rep
       }
       for (const part of sliceVector(rep.data, at - start, wanted - start)) data.push(part)

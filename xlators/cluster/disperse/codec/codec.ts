@@ -5,7 +5,7 @@
  * other results are copied to buffers of their own.
  */
 import { assert } from '../../../../src/core/assert.ts'
-import { Lease, lend } from '../../../../src/core/lease.ts'
+import { Loan, lend } from '../../../../src/core/loan.ts'
 import { emitModule, groupRows, type RowLayout, type RowSum } from './emit.ts'
 import { decodeMatrix } from './field.ts'
 import { CHUNK_SIZE, type Geometry } from './geometry.ts'
@@ -28,10 +28,16 @@ interface Transform {
   firstRows: number[]
 }
 
-/** Fragments, good until the caller drops the lease; without one they are ordinary buffers. */
+/** Fragments, good until the caller drops the loan; without one they are ordinary buffers. */
 export interface Fragments {
   buffers: Buffer[]
-  lease?: Lease
+  loan?: Loan
+}
+
+/** User data, likewise. */
+export interface Decoded {
+  data: Buffer
+  loan?: Loan
 }
 
 function compile(rows: readonly RowSum[], layout: RowLayout): Transform {
@@ -133,8 +139,8 @@ export class Codec {
   }
 
   /**
-   * `encode` into memory that is used again when the lease of the answer ends. Where there is none
-   * (the request is small or very large, or much is on its way) the answer has no lease.
+   * `encode` into memory that is used again when the loan of the answer ends. Where there is none
+   * (the request is small or very large, or much is on its way) the answer has no loan.
    */
   encodeLent(data: readonly Uint8Array[], size: number, bricks: readonly number[]): Fragments {
     const { dataCount } = this.geometry
@@ -152,9 +158,9 @@ export class Codec {
       run(transform, slot + done, stride, count / CHUNK_SIZE)
     }
     const buffers = cut(memory.bytes, slot, fragmentSize, stride, bricks.length)
-    const lease = new Lease(() => memory.give(slot))
-    for (const buffer of buffers) lend(buffer, lease)
-    return { buffers, lease }
+    const loan = new Loan(() => memory.give(slot))
+    for (const buffer of buffers) lend(buffer, loan)
+    return { buffers, loan }
   }
 
   /**
@@ -169,24 +175,60 @@ export class Codec {
     to: number,
   ): Buffer {
     const { dataCount } = this.geometry
+    const { bytes } = codecMemory()
+    const data = Buffer.allocUnsafeSlow(to - from)
+    this.#eachBlock(bricks, fragments, fragmentSize, from, to, (transform, done, count) => {
+      run(transform, BLOCK_OUT, CHUNK_SIZE, count / CHUNK_SIZE)
+      const start = Math.max(from, done * dataCount)
+      const end = Math.min(to, (done + count) * dataCount)
+      const shift = BLOCK_OUT - done * dataCount
+      bytes.copy(data, start - from, start + shift, end + shift)
+    })
+    return data
+  }
+
+  /** `decode` into memory that is used again when the answer's loan ends; see `encodeLent`. */
+  decodeLent(
+    bricks: readonly number[],
+    fragments: readonly (readonly Uint8Array[])[],
+    fragmentSize: number,
+    from: number,
+    to: number,
+  ): Decoded {
+    const { dataCount } = this.geometry
+    const memory = codecMemory()
+    const slot = to - from >= LENT_MIN ? memory.take(fragmentSize * dataCount) : undefined
+    if (slot === undefined) return { data: this.decode(bricks, fragments, fragmentSize, from, to) }
+    this.#eachBlock(bricks, fragments, fragmentSize, from, to, (transform, done, count) => {
+      run(transform, slot + done * dataCount, CHUNK_SIZE, count / CHUNK_SIZE)
+    })
+    const data = memory.bytes.subarray(slot + from, slot + to)
+    const loan = new Loan(() => memory.give(slot))
+    lend(data, loan)
+    return { data, loan }
+  }
+
+  /** Calls `work` for each block of fragments that touches [from, to), loaded for its transform. */
+  #eachBlock(
+    bricks: readonly number[],
+    fragments: readonly (readonly Uint8Array[])[],
+    fragmentSize: number,
+    from: number,
+    to: number,
+    work: (transform: Transform, done: number, count: number) => void,
+  ): void {
+    const { dataCount } = this.geometry
     assert(bricks.length === dataCount && fragments.length === dataCount, 'decode needs K bricks')
     assert(fragmentSize % CHUNK_SIZE === 0, 'decode of whole chunks only')
     assert(from <= to && to <= fragmentSize * dataCount, 'decode range outside the fragments')
     const transform = this.#decoder(bricks)
     const { bytes } = codecMemory()
     const readers = fragments.map((vector) => new VectorReader(vector))
-    const data = Buffer.allocUnsafeSlow(to - from)
     for (let done = 0; done < fragmentSize; done += this.#blockChunks) {
       const count = Math.min(this.#blockChunks, fragmentSize - done)
       for (let t = 0; t < dataCount; t++) readers[t]!.copyTo(bytes, t * this.#blockChunks, count)
-      const start = Math.max(from, done * dataCount)
-      const end = Math.min(to, (done + count) * dataCount)
-      if (start >= end) continue
-      run(transform, BLOCK_OUT, CHUNK_SIZE, count / CHUNK_SIZE)
-      const shift = BLOCK_OUT - done * dataCount
-      bytes.copy(data, start - from, start + shift, end + shift)
+      if (done * dataCount < to && (done + count) * dataCount > from) work(transform, done, count)
     }
-    return data
   }
 
   #encoder(size: number, bricks: readonly number[]): Transform {

@@ -1,14 +1,15 @@
 /** The codec of a subvolume: WebAssembly where its SIMD exists, else the plain one. */
-import { Codec, type Fragments } from './codec.ts'
+import { Codec, type Decoded, type Fragments } from './codec.ts'
 import { emitModule } from './emit.ts'
 import type { Geometry } from './geometry.ts'
 import { referenceDecode, referenceEncode } from './reference.ts'
 
+export type { Decoded, Fragments } from './codec.ts'
 export { CHUNK_SIZE, DATA_COUNT_MAX, Geometry } from './geometry.ts'
 
 export type FragmentCodec = Pick<
   Codec,
-  'geometry' | 'encode' | 'encodeLent' | 'decode' | 'decoderCount'
+  'geometry' | 'encode' | 'encodeLent' | 'decode' | 'decodeLent' | 'decoderCount'
 >
 
 export function createCodec(geometry: Geometry): FragmentCodec {
@@ -50,5 +51,9 @@ export class PlainCodec implements FragmentCodec {
       bricks,
       fragments.map((vector) => Buffer.concat(vector)),
     ).subarray(from, to)
+  }
+
+  decodeLent(...request: Parameters<FragmentCodec['decode']>): Decoded {
+    return { data: this.decode(...request) }
   }
 }

@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
-import { leaseOf } from '../../../../../src/core/lease.ts'
+import { loanOf } from '../../../../../src/core/loan.ts'
 import { Codec, DECODERS_MAX } from '../../../../../xlators/cluster/disperse/codec/codec.ts'
 import {
   decodeMatrix,
@@ -273,7 +273,7 @@ void test('requests longer than a block keep their order, in any pieces', () => 
   }
 })
 
-void test('lent fragments equal the others and keep their memory until the lease ends', () => {
+void test('lent fragments equal the others and keep their memory until the loan ends', () => {
   for (const config of CONFIGS) {
     const codec = new Codec(geometryOf(config))
     const { geometry } = codec
@@ -285,17 +285,44 @@ void test('lent fragments equal the others and keep their memory until the lease
       const lent = codec.encodeLent(pieces(data), data.length, bricks)
       const copies = lent.buffers.map((buffer) => Buffer.from(buffer))
       assert.deepEqual(copies, expected)
-      assert.equal(lent.lease === undefined, size <= 4096 || size > 2 << 20, `${config}: ${size}`)
+      assert.equal(lent.loan === undefined, size <= 4096 || size > 2 << 20, `${config}: ${size}`)
       const other = randomBytes(geometry.up(size))
       const second = codec.encodeLent([other], other.length, bricks)
       assert.deepEqual(
         lent.buffers.map((buffer) => Buffer.from(buffer)),
         expected,
       )
-      for (const { buffers, lease } of [lent, second]) {
-        for (const buffer of buffers) assert.equal(leaseOf(buffer), lease)
-        lease?.drop()
+      for (const { buffers, loan } of [lent, second]) {
+        for (const buffer of buffers) assert.equal(loanOf(buffer), loan)
+        loan?.drop()
       }
+      assert.equal(codecMemory().freeSlots, free)
+    }
+  }
+})
+
+void test('lent data equals the other and keeps its memory until the loan ends', () => {
+  for (const config of CONFIGS) {
+    const codec = new Codec(geometryOf(config))
+    const { brickCount, dataCount, stripeSize } = codec.geometry
+    const free = codecMemory().freeSlots
+    for (const size of [stripeSize, 20_000, 131_072, 1 << 20, 3 << 20]) {
+      const data = randomBytes(codec.geometry.up(size))
+      const alive = randomSubset(brickCount, dataCount)
+      const fragments = codec.encode([data], data.length, alive).map(pieces)
+      const fragmentSize = data.length / dataCount
+      const [from, to] = [data[0]!, data.length - data[1]!]
+      const lent = codec.decodeLent(alive, fragments, fragmentSize, from, to)
+      assert.equal(
+        lent.loan === undefined,
+        to - from < 8192 || size > 2 << 20,
+        `${config}: ${size}`,
+      )
+      const second = codec.decodeLent(alive, fragments, fragmentSize, 0, data.length)
+      assert.ok(lent.data.equals(data.subarray(from, to)), `${config}: ${size}`)
+      assert.ok(second.data.equals(data), `${config}: ${size}`)
+      lent.loan?.drop()
+      second.loan?.drop()
       assert.equal(codecMemory().freeSlots, free)
     }
   }
@@ -308,20 +335,20 @@ void test('when all memory is lent, fragments are allocated', () => {
   const expected = codec.encode([data], data.length, bricks)
   const held = []
   for (;;) {
-    const { buffers, lease } = codec.encodeLent([data], data.length, bricks)
+    const { buffers, loan } = codec.encodeLent([data], data.length, bricks)
     assert.deepEqual(
       buffers.map((buffer) => Buffer.from(buffer)),
       expected,
     )
-    if (lease === undefined) break
-    held.push(lease)
+    if (loan === undefined) break
+    held.push(loan)
     assert.ok(held.length < 1000)
   }
   assert.ok(held.length > 8)
-  for (const lease of held) lease.drop()
+  for (const loan of held) loan.drop()
   const again = codec.encodeLent([data], data.length, bricks)
-  assert.ok(again.lease !== undefined)
-  again.lease.drop()
+  assert.ok(again.loan !== undefined)
+  again.loan.drop()
 })
 
 interface Package {
