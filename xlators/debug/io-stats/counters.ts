@@ -12,7 +12,7 @@ export interface FopCount {
   max: number
 }
 
-export type CountedName = FopName | 'release' | 'releasedir'
+export type CountedName = FopName | 'forget' | 'release' | 'releasedir'
 
 export class Counters {
   /** Monotonic ms. */
@@ -52,7 +52,8 @@ export class Counters {
   }
 }
 
-function blockClass(size: number): number {
+/** The power of two a request's size falls under. */
+export function blockClass(size: number): number {
   if (size <= 1) return 0
   return Math.min(31 - Math.clz32(size), BLOCK_CLASSES - 1)
 }

@@ -1,5 +1,6 @@
 /** The forms of a statistics dump, as stock writes them (io_stats_dump_global_to_logfp, …_json). */
-import { type FopName, fopNumbers } from '../../../src/core/fop.ts'
+import { fopNumbers } from '../../../src/core/fop.ts'
+import { stampText } from '../../../src/observe/log-format.ts'
 import type { CountedName, Counters, FopCount } from './counters.ts'
 
 export interface OpenFds {
@@ -9,15 +10,38 @@ export interface OpenFds {
   maxAt: { sec: number; nsec: number }
 }
 
-/** In order of the fop numbers; the two without one come last. */
-const orderedFops: readonly CountedName[] = [
-  ...(Object.keys(fopNumbers) as FopName[]).sort((a, b) => fopNumbers[a] - fopNumbers[b]),
-  'release',
-  'releasedir',
-]
+/** What is counted without being a fop has numbers among them all the same. */
+const numbers: Readonly<Record<CountedName, number>> = {
+  ...fopNumbers,
+  forget: 41,
+  release: 42,
+  releasedir: 43,
+}
+const orderedFops = (Object.keys(numbers) as CountedName[]).sort((a, b) => numbers[a] - numbers[b])
 
-const wireName: Partial<Record<CountedName, string>> = { readv: 'read', writev: 'write' }
-const nameOf = (fop: CountedName): string => wireName[fop] ?? fop
+/** Every name a JSON dump has, in order; those that are never counted here stay 0. */
+const jsonFops: readonly (CountedName | 'null' | 'getspec' | 'compound')[] = [
+  'null',
+  ...orderedFops.filter((fop) => numbers[fop] <= 43),
+  'getspec',
+  ...orderedFops.filter((fop) => numbers[fop] > 43 && numbers[fop] <= 51),
+  'compound',
+  ...orderedFops.filter((fop) => numbers[fop] > 51),
+]
+const UPCALLS = [
+  'null',
+  'upcall',
+  'ci_iatt',
+  'ci_xattr',
+  'ci_rename',
+  'ci_unlink',
+  'ci_forget',
+  'lease_recall',
+]
+const QUEUES = ['LEAST', 'LOW', 'NORMAL', 'HIGH']
+
+const wireName: Readonly<Record<string, string>> = { readv: 'read', writev: 'write' }
+const nameOf = (fop: string): string => wireName[fop] ?? fop
 
 const RULE = '------ ----- ----- ----- ----- ----- ----- -----  ----- ----- ----- -----'
 const COLUMNS = 3
@@ -37,7 +61,7 @@ export function formatText(title: string, set: Counters, now: number, fds?: Open
   }
   lines.push(RULE, '')
   if (fds !== undefined) {
-    const at = timeText(fds.maxAt)
+    const at = fds.max === 0 ? 'N/A' : timeText(fds.maxAt)
     lines.push(`Current open fd's: ${fds.open} Max open fd's: ${fds.max} time ${at}`)
   }
   return `${lines.join('\n')}\n`
@@ -93,22 +117,11 @@ export function formatJson(
   if (kind === 'aggr') {
     pairs.push(['fds.open_count', String(fds.open)], ['fds.max_open_count', String(fds.max)])
   }
-  let calls = 0
-  let weighted = 0
-  for (const fop of orderedFops) {
-    const entry = set.fops.get(fop) ?? { count: 0, total: 0, min: 0, max: 0 }
-    const key = `fop.${nameOf(fop)}`
-    const average = entry.count === 0 ? 0 : entry.total / entry.count
-    if (kind === 'aggr') pairs.push([`${key}.count`, String(entry.count)])
-    else pairs.push([`${key}.per_sec`, perSecond(entry.count)])
-    pairs.push([`${key}.latency_ave_usec`, average.toFixed(2)])
-    pairs.push([`${key}.latency_min_usec`, entry.min.toFixed(2)])
-    pairs.push([`${key}.latency_max_usec`, entry.max.toFixed(2)])
-    calls += entry.count
-    weighted += entry.total
+  pairs.push(...latencyPairs(kind, set, perSecond))
+  for (const name of UPCALLS) {
+    pairs.push(kind === 'aggr' ? [`fop.${name}.count`, '0'] : [`fop.${name}.per_sec`, '0.00'])
   }
-  pairs.push(['fop.weighted_latency_ave_usec', (calls === 0 ? 0 : weighted / calls).toFixed(4)])
-  pairs.push(['fop.weighted_fop_count', String(calls)])
+  for (const name of QUEUES) pairs.push([`${name}.queue_size`, '0'])
   if (kind === 'aggr') {
     pairs.push(['uptime', String(seconds(set, now))])
     pairs.push(['bytes_read', String(set.bytesRead)], ['bytes_written', String(set.bytesWritten)])
@@ -118,6 +131,40 @@ export function formatJson(
     pairs.push(['bytes_written_per_sec', perSecond(set.bytesWritten)])
   }
   return `{\n${pairs.map(([key, value]) => `"${prefix}.${key}": ${value}`).join(',\n')}\n}\n`
+}
+
+function latencyPairs(
+  kind: 'aggr' | 'inter',
+  set: Counters,
+  perSecond: (count: number) => string,
+): [string, string][] {
+  const pairs: [string, string][] = []
+  let calls = 0
+  let weighted = 0
+  let zerofills = 0
+  const averages: number[] = []
+  for (const fop of jsonFops) {
+    const entry = set.fops.get(fop as CountedName) ?? { count: 0, total: 0, min: 0, max: 0 }
+    const key = `fop.${nameOf(fop)}`
+    const average = entry.count === 0 ? 0 : entry.total / entry.count
+    if (kind === 'aggr') pairs.push([`${key}.count`, String(entry.count)])
+    else pairs.push([`${key}.per_sec`, perSecond(entry.count)])
+    pairs.push([`${key}.latency_ave_usec`, average.toFixed(2)])
+    pairs.push([`${key}.latency_min_usec`, entry.min.toFixed(2)])
+    pairs.push([`${key}.latency_max_usec`, entry.max.toFixed(2)])
+    calls += entry.count
+    weighted += entry.total
+    if (fop === 'zerofill') zerofills = entry.total
+    if (entry.count > 0) averages.push(average)
+  }
+  const mean = (total: number, count: number): string =>
+    (count === 0 ? 0 : total / count).toFixed(4)
+  const sum = averages.reduce((all, one) => all + one, 0)
+  pairs.push(['fop.weighted_latency_ave_usec_nozerofill', mean(weighted - zerofills, calls)])
+  pairs.push(['fop.weighted_latency_ave_usec', mean(weighted, calls)])
+  pairs.push(['fop.weighted_fop_count', String(calls)])
+  pairs.push(['fop.unweighted_latency_ave_usec', mean(sum, averages.length)])
+  return pairs
 }
 
 function sizeText(exponent: number): string {
@@ -132,28 +179,5 @@ function seconds(set: Counters, now: number): number {
 
 /** `2026-11-22 16:08:44.412175 +0000`. */
 export function timeText({ sec, nsec }: { sec: number; nsec: number }): string {
-  const micros = String(Math.floor(nsec / 1000)).padStart(6, '0')
-  const days = Math.floor(sec / 86400)
-  const time = [Math.floor(sec / 3600) % 24, Math.floor(sec / 60) % 60, sec % 60]
-    .map((part) => String(part).padStart(2, '0'))
-    .join(':')
-  return `${dateText(days)} ${time}.${micros} +0000`
-}
-
-/**
- * Days since 1970-01-01 as `YYYY-MM-DD` (proleptic Gregorian, Howard Hinnant's civil_from_days).
- */
-function dateText(days: number): string {
-  const shifted = days + 719468
-  const era = Math.floor(shifted / 146097)
-  const dayOfEra = shifted - era * 146097
-  const leap = Math.floor(dayOfEra / 1460) - Math.floor(dayOfEra / 36524)
-  const yearOfEra = Math.floor((dayOfEra - leap - Math.floor(dayOfEra / 146096)) / 365)
-  const past = 365 * yearOfEra + Math.floor(yearOfEra / 4) - Math.floor(yearOfEra / 100)
-  const dayOfYear = dayOfEra - past
-  const part = Math.floor((5 * dayOfYear + 2) / 153)
-  const day = dayOfYear - Math.floor((153 * part + 2) / 5) + 1
-  const month = part < 10 ? part + 3 : part - 9
-  const year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
-  return `${year}-${String(month).padStart(2, '0')}-${String(day).padStart(2, '0')}`
+  return stampText(sec, Math.floor(nsec / 1000), false)
 }
