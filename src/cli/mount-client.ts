@@ -20,6 +20,7 @@ import { checkMountPoint, findMount } from '../fuse/mount.ts'
 import type { Graph } from '../graph/build.ts'
 import { flushRepeats, type Log, logFor, startLog } from '../observe/log.ts'
 import { LogFile } from '../observe/log-file.ts'
+import { writeMetrics } from '../observe/metrics.ts'
 import { Observed } from '../observe/observed.ts'
 import { type DumpedBridge, writeStatedump } from '../observe/statedump.ts'
 import { bridgeOptions, type ClientSetup, volumeName } from './client-setup.ts'
@@ -161,7 +162,7 @@ class MountClient {
     process.on('SIGINT', () => this.#terminate('SIGINT'))
     process.on('SIGHUP', () => this.#hangup())
     process.on('SIGUSR1', () => void this.#statedump())
-    process.on('SIGUSR2', () => log().info('metrics on SIGUSR2 are not supported'))
+    process.on('SIGUSR2', () => void this.#metrics())
     process.on('uncaughtException', (error) => this.#crash(error))
   }
 
@@ -308,6 +309,21 @@ class MountClient {
       log().info(`state dump written to ${path}`)
     } catch (error) {
       log().error({ err: error }, 'cannot write the state dump')
+    }
+  }
+
+  async #metrics(): Promise<void> {
+    try {
+      const path = await writeMetrics({
+        commandLine: this.#observed.commandLine,
+        mountPoint: this.#setup.mountPoint,
+        pool: this.#pool,
+        graph: this.#observed.active(),
+        bridge: this.#observed.bridge,
+      })
+      log().info(`metrics written to ${path}`)
+    } catch (error) {
+      log().error({ err: error }, 'cannot write the metrics')
     }
   }
 

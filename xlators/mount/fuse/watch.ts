@@ -1,14 +1,17 @@
 import { clock, type Timer } from '../../../src/core/clock.ts'
-import type { CallPool, Stack } from '../../../src/core/frame.ts'
+import type { CallPool, Frame, Stack } from '../../../src/core/frame.ts'
 import type { Log } from '../../../src/observe/log.ts'
+import { brickOf, pathsOf, waitingFrames } from '../../../src/observe/pending.ts'
 
-const LOOK_EVERY_MS = 10_000
+const LOOK_EVERY_MS = 5_000
 /** A request this old is worth a line in the log. */
-const PENDING_MS_MAX = 30_000
+export const PENDING_MS_MAX = 30_000
 /** Lines of one look. */
 const LINES_MAX = 20
+/** Places one line names. */
+const PLACES_MAX = 4
 
-/** Logs requests that wait for long, once each, with the translator they wait for. */
+/** Logs requests that wait for long, once each: for which file, where, and for which brick. */
 export class PendingWatch {
   readonly #pool: CallPool
   readonly #log: Log
@@ -44,13 +47,29 @@ export class PendingWatch {
       if (this.#told.has(stack)) continue
       this.#told.add(stack)
       lines++
-      const waiting = stack.frames().filter((frame) => !frame.complete)
-      const last = waiting.at(-1)
-      const seconds = Math.round((now - stack.begin) / 1000)
-      this.#log.warn(
-        { unique: stack.unique, fop: last?.fop, xl: last?.xl.name, frames: waiting.length },
-        `${stack.type} has been waiting for ${seconds} s`,
-      )
+      this.#tell(stack, Math.round((now - stack.begin) / 1000))
     }
   }
+
+  /** Who waits for another's lock may do so for ever: that is nobody's fault. */
+  #tell(stack: Stack, seconds: number): void {
+    const frames = stack.frames()
+    const waiting = waitingFrames(frames)
+    const paths = pathsOf(stack)
+    const file = paths.length === 0 ? '' : ` of ${paths.join(' and ')}`
+    const places = waiting.slice(0, PLACES_MAX).map(placeText)
+    const more = waiting.length > PLACES_MAX ? ` and ${waiting.length - PLACES_MAX} more` : ''
+    const pid = frames[0]?.creds.pid
+    this.#log[stack.type === 'SETLKW' ? 'info' : 'warn'](
+      { unique: stack.unique, pid },
+      `${stack.type}${file} has been waiting for ${seconds} s in ${places.join(', ')}${more}`,
+    )
+  }
+}
+
+/** `vg0-client-0 (readv), for brick node01:/b/0`. */
+function placeText({ xl, fop }: Frame): string {
+  const brick = brickOf(xl)
+  const where = fop === undefined ? xl.name : `${xl.name} (${fop})`
+  return brick === undefined ? where : `${where}, for brick ${brick}`
 }
