@@ -129,6 +129,17 @@ export function setLogLevel(level: LogLevelName): void {
   for (const log of domains.values()) log.level = pinoLevels[level]
 }
 
+/** One part of the program at another level, until the level of all is set again. */
+export function setDomainLogLevel(domain: string, level: LogLevelName): void {
+  logFor(domain).level = pinoLevels[level]
+}
+
+/** The level a word names, in any case. */
+export function parseLogLevel(word: string): LogLevelName | undefined {
+  const name = word.toUpperCase()
+  return Object.hasOwn(pinoLevels, name) ? (name as LogLevelName) : undefined
+}
+
 export function logLevel(): LogLevelName {
   const names = Object.keys(pinoLevels) as LogLevelName[]
   return names.find((name) => pinoLevels[name] === root.level) ?? 'NONE'

@@ -5,7 +5,7 @@ import type { GraphContext, Xlator } from '../../src/core/xlator.ts'
 import { formatVolfile } from '../../src/graph/volfile.ts'
 import { framesJson } from '../../src/observe/callpool.ts'
 import { dumpLatency } from '../../src/observe/latency.ts'
-import { type LogLevelName, logLevel, setLogLevel } from '../../src/observe/log.ts'
+import { type LogLevelName, logLevel, parseLogLevel, setLogLevel } from '../../src/observe/log.ts'
 import { dumpGlobalUsage, dumpMallinfo, dumpUsage } from '../../src/observe/memory.ts'
 import type { Observed } from '../../src/observe/observed.ts'
 import { dumpPrivate } from '../../src/observe/statedump.ts'
@@ -159,10 +159,10 @@ const levelsByNumber: readonly LogLevelName[] = [
 
 /** A number 0 to 9 or a name. Stock takes any other text for NONE, which silences the log. */
 function setLevel(text: string): 0 | Errno {
-  const word = text.trim().toUpperCase()
-  const level = /^\d$/.test(word) ? levelsByNumber[Number(word)] : word
-  if (level === undefined || !Object.hasOwn(levelNumbers, level)) return E.INVAL
-  setLogLevel(level as LogLevelName)
+  const word = text.trim()
+  const level = /^\d$/.test(word) ? levelsByNumber[Number(word)] : parseLogLevel(word)
+  if (level === undefined) return E.INVAL
+  setLogLevel(level)
   return 0
 }
 

@@ -6,6 +6,7 @@ import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import type { FuseOps } from '../../../src/fuse/opcodes.ts'
 import type { FuseRequest } from '../../../src/fuse/request.ts'
+import { CLIENT_PID_GSYNCD, gsyncdDrops, gsyncdName, obey } from './control-xattrs.ts'
 import type { FuseBridge } from './index.ts'
 import { stale } from './rules.ts'
 
@@ -47,7 +48,15 @@ export class XattrOps implements Ops {
     return errno !== 0 ? errno : inode
   }
 
-  setxattr: Ops['setxattr'] = async (request, { name, flags, value }) => {
+  get #gsyncd(): boolean {
+    return this.#bridge.options['client-pid'] === CLIENT_PID_GSYNCD
+  }
+
+  setxattr: Ops['setxattr'] = async (request, { name: asked, flags, value }) => {
+    const done = obey(this.#bridge, asked, value)
+    if (done !== undefined) return void (done === 0 ? request.ok() : request.error(done))
+    if (this.#gsyncd && gsyncdDrops(asked)) return void request.ok()
+    const name = this.#gsyncd ? gsyncdName(asked) : asked
     if (READ_ONLY.has(name)) return void request.error(E.PERM)
     const errno = this.#refused(name, false)
     if (errno !== 0) return void request.error(errno)
@@ -64,7 +73,8 @@ export class XattrOps implements Ops {
     request.ok()
   }
 
-  getxattr: Ops['getxattr'] = async (request, { name, size }) => {
+  getxattr: Ops['getxattr'] = async (request, { name: asked, size }) => {
+    const name = this.#gsyncd ? gsyncdName(asked) : asked
     const errno = this.#refused(name, true)
     if (errno !== 0) return void request.error(errno)
     const inode = await this.#inodeFor(request)
@@ -88,6 +98,7 @@ export class XattrOps implements Ops {
     let names = ''
     for (const name of rep.dict.entries.keys()) {
       if (!VISIBLE.test(name) || INTERNAL.test(name) || this.#refused(name, true) !== 0) continue
+      if (this.#gsyncd && name.includes('.selinux')) continue
       // As the kernel's own file systems do (trusted.* is for CAP_SYS_ADMIN).
       if (name.startsWith('trusted.') && request.uid !== 0) continue
       names += `${name}\0`
@@ -95,7 +106,8 @@ export class XattrOps implements Ops {
     replyValue(request, Buffer.from(names, 'latin1'), size)
   }
 
-  removexattr: Ops['removexattr'] = async (request, name) => {
+  removexattr: Ops['removexattr'] = async (request, asked) => {
+    const name = this.#gsyncd ? gsyncdName(asked) : asked
     if (READ_ONLY.has(name)) return void request.error(E.PERM)
     // stock lets ACLs be removed without --acl, too
     const errno = name.startsWith('system.posix_acl_') ? 0 : this.#refused(name, false)
