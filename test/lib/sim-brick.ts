@@ -36,7 +36,15 @@ import { decodeDirOffset, encodeDirOffset, leavesOfGraph } from '../../src/graph
 import { setattr } from './sim-attributes.ts'
 import type { SimLock } from './sim-locks.ts'
 import { SimNode, SimStore } from './sim-store.ts'
-import { askedXattrs, getxattr, removexattr, setxattr, storedBytes, xattrop } from './sim-xattrs.ts'
+import {
+  askedXattrs,
+  counted,
+  getxattr,
+  removexattr,
+  setxattr,
+  storedBytes,
+  xattrop,
+} from './sim-xattrs.ts'
 
 const LINKTO = /\.linkto$/
 const O_TRUNC = 0o1000
@@ -75,6 +83,8 @@ export class SimBrick extends Xlator<typeof options> {
   store = new SimStore()
   /** Distinguishes clients that share a store. */
   client = 'client-0'
+  /** Keeps names and attributes, no data. */
+  arbiter = false
   readonly trace: string[] = []
   /** The requests behind `trace`, for tests that look at xdata. */
   readonly requests: { fop: FopName; req: unknown; frame: Frame }[] = []
@@ -232,6 +242,7 @@ export class SimBrick extends Xlator<typeof options> {
   }
 
   #resize(node: SimNode, size: number): void {
+    if (this.arbiter) return
     const data = Buffer.alloc(size)
     node.data.copy(data)
     node.data = data
@@ -349,7 +360,7 @@ export class SimBrick extends Xlator<typeof options> {
           errno: 0,
           stat: node.iatt(),
           postparent: new Iatt(),
-          xdata: askedXattrs(node, xdata),
+          xdata: counted(this.store, node, xdata, askedXattrs(node, xdata)),
         }
       }
       const parent = this.store.resolve(loc.pargfid)
@@ -357,16 +368,18 @@ export class SimBrick extends Xlator<typeof options> {
       const node = parent.children.get(loc.name)?.node
       if (node === undefined) return error(E.NOENT)
       if (node.gfid === NULL_GFID) return error(E.NODATA)
-      const asked = askedXattrs(node, xdata)
+      const asked = counted(this.store, node, xdata, askedXattrs(node, xdata))
       return { errno: 0, stat: node.iatt(), postparent: parent.iatt(), xdata: asked }
     },
     stat: (_frame, { loc }) => {
       const node = this.#node(loc)
       return node === undefined ? error(E.STALE) : { errno: 0, stat: node.iatt() }
     },
-    fstat: (_frame, { fd }) => {
+    fstat: (_frame, { fd, xdata }) => {
       const node = this.#fdNode(fd)
-      return node === undefined ? error(E.NOENT) : { errno: 0, stat: node.iatt() }
+      if (node === undefined) return error(E.NOENT)
+      const asked = counted(this.store, node, xdata, askedXattrs(node, xdata))
+      return { errno: 0, stat: node.iatt(), xdata: asked }
     },
     mknod: (frame, req) => {
       const made = this.#make(frame, req, req.mode & ~req.umask)
@@ -466,18 +479,20 @@ export class SimBrick extends Xlator<typeof options> {
       return { errno: 0, fd }
     },
     readv: (_frame, { fd, offset, size }) => {
+      if (this.arbiter) return error(E.NOSYS)
       const node = this.#fdNode(fd)
       if (node === undefined) return error(E.NOENT)
       const data = node.data.subarray(offset, offset + size)
       const eof = offset + data.length >= node.data.length
       return { errno: 0, data: [Buffer.from(data)], size: data.length, stat: node.iatt(), eof }
     },
-    writev: (_frame, { fd, data, size, offset }) => {
-      const rep = this.#modify(this.#fdNode(fd), (node) => {
-        if (offset + size > node.data.length) this.#resize(node, offset + size)
-        Buffer.concat(data).copy(node.data, offset)
+    writev: (_frame, { fd, data, size, offset, xdata }) => {
+      const node = this.#fdNode(fd)
+      const rep = this.#modify(node, () => {
+        if (offset + size > node!.data.length) this.#resize(node!, offset + size)
+        if (!this.arbiter) Buffer.concat(data).copy(node!.data, offset)
       })
-      return rep.errno === 0 ? { ...rep, size } : rep
+      return { ...rep, size, xdata: node && counted(this.store, node, xdata, undefined) }
     },
     truncate: (_frame, { loc, offset }) =>
       this.#modify(this.#node(loc), (node) => this.#resize(node, offset)),

@@ -30,6 +30,48 @@ export function askedXattrs(node: SimNode, xdata: Dict | undefined): Dict | unde
   return reply.count === 0 ? undefined : reply
 }
 
+const INODELK_COUNT = 'glusterfs.inodelk-count'
+const INODELK_DOMAIN = 'glusterfs.inodelk-dom-count'
+
+/** Counts that translators of a brick add to a reply: locks on the object, marks in the index. */
+export function counted(
+  store: SimStore,
+  node: SimNode,
+  asked: Dict | undefined,
+  reply: Dict | undefined,
+): Dict | undefined {
+  const domain = asked?.getStr(INODELK_DOMAIN)
+  const wantsLocks = domain !== undefined || asked?.has(INODELK_COUNT) === true
+  if (!wantsLocks && asked?.has('link-count') !== true) return reply
+  const dict = reply ?? new Dict()
+  if (wantsLocks) {
+    const { held, waiting } = store.locks
+    const locks = [...held, ...waiting.map(({ lock }) => lock)].filter(
+      (lock) =>
+        lock.kind === 'inodelk' &&
+        lock.object === node.gfid &&
+        (domain === undefined || lock.domain === domain) &&
+        lock.start < METADATA_START,
+    )
+    dict.setInt(INODELK_COUNT, locks.length)
+  }
+  if (asked?.has('link-count') === true) dict.setInt('link-count', Number(marksOthers(store)))
+  return dict
+}
+
+/** The range that stands for metadata is another domain on bricks. */
+const METADATA_START = 2n ** 63n - 2n
+
+function marksOthers(store: SimStore): boolean {
+  for (const node of store.byGfid.values()) {
+    for (const [key, value] of node.xattrs) {
+      if (!key.startsWith('trusted.afr.') || key === 'trusted.afr.dirty') continue
+      if (value.some((byte) => byte !== 0)) return true
+    }
+  }
+  return false
+}
+
 export function iattReply(node: SimNode, xdata: Dict | undefined): Dict | undefined {
   const wanted = ['dht-get-iatt-in-xattr', 'virt-gf-prestat', 'virt-gf-poststat']
   const reply = new Dict()

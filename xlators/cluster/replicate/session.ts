@@ -140,8 +140,8 @@ export class Session {
   }
 
   /**
-   * Records what was missed and takes the mark back, once. `durable`: what was written is brought
-   * to disk first, for then nothing tells any more that it may differ.
+   * Records what was missed and takes the mark back, once. `durable`: where bricks missed something,
+   * what was written is brought to disk first, for the others are the only good copies.
    */
   finish(frame: Frame, durable: boolean): Promise<Status> {
     this.#over = true
@@ -152,7 +152,7 @@ export class Session {
   async #settle(frame: Frame, durable: boolean): Promise<Status> {
     while (this.#recording !== undefined) await this.#recording
     const unmark = this.#marked !== 0 && !this.keepDirty
-    if (unmark && durable && this.unstable) await this.#sync(frame)
+    if (unmark && durable && this.unstable && this.missed !== 0) await this.#sync(frame)
     const missed = this.missed & ~this.#recorded
     if (missed === 0 && !unmark) return { errno: 0 }
     const { slot } = this.#lock
