@@ -11,6 +11,12 @@ import type { FuseDevice } from './device.ts'
 /** Where a fixed-size reply's body begins in the device's scratch buffer. */
 const AT = OUT_HEADER_BYTES
 
+/** A graph that serves requests, and how many of them are under way on it. */
+export interface Serving {
+  readonly graph: { readonly top: Xlator }
+  requests: number
+}
+
 /**
  * A request of the kernel on its way through the file system. It is answered exactly once; every
  * answering method says whether the kernel took the answer (`false`: the caller is gone, what the
@@ -26,12 +32,13 @@ export class FuseRequest {
   readonly gid: number
   readonly pid: number
   readonly frame: Frame
-  readonly #top: Xlator | undefined
+  /** INIT comes before there is one. */
+  serving: Serving | undefined
   answered = false
   /** Called when the handler is through; lets go of what it held. */
   cleanup: (() => void) | undefined
 
-  constructor(device: FuseDevice, message: Buffer, frame: Frame, top: Xlator | undefined) {
+  constructor(device: FuseDevice, message: Buffer, frame: Frame, serving: Serving | undefined) {
     this.device = device
     this.opcode = message.readUInt32LE(4)
     this.unique = u64(message, 8)
@@ -40,13 +47,13 @@ export class FuseRequest {
     this.gid = message.readUInt32LE(28)
     this.pid = message.readUInt32LE(32)
     this.frame = frame
-    this.#top = top
+    this.serving = serving
   }
 
-  /** Top of the graph the request began on. INIT comes before there is one. */
+  /** Top of the graph the request is served by: the one it began on, unless it was moved. */
   get top(): Xlator {
-    assert(this.#top !== undefined, 'a request needs a graph and there is none')
-    return this.#top
+    assert(this.serving !== undefined, 'a request needs a graph and there is none')
+    return this.serving.graph.top
   }
 
   #send(bodyBytes: number): boolean {

@@ -33,6 +33,35 @@ export function leavesOfGraph(graph: GraphContext): Xlator[] {
   return top === undefined ? [] : leavesBelow(top)
 }
 
+const leafNameCache = new WeakMap<Xlator, readonly string[]>()
+
+/** What the leaves of the graph below `top` are called, in the order of their ids. */
+export function leafNames(top: Xlator): readonly string[] {
+  let names = leafNameCache.get(top)
+  if (names === undefined) {
+    names = leavesBelow(top).map(({ givenOptions }) =>
+      [givenOptions.get('remote-host'), givenOptions.get('remote-subvolume')].join(':'),
+    )
+    leafNameCache.set(top, names)
+  }
+  return names
+}
+
+/**
+ * An offset that a graph with the leaves `from` gave, for a graph with the leaves `to`. Where its
+ * leaf is gone the listing begins anew: names then come twice, but none is left out.
+ */
+export function moveDirOffset(
+  offset: bigint,
+  from: readonly string[],
+  to: readonly string[],
+): bigint {
+  if (offset === 0n || offset === ALL_ONES) return offset
+  const leaf = to.indexOf(from[leafOfDirOffset(offset, from.length)] ?? '')
+  if (leaf < 0) return 0n
+  return encodeDirOffset(decodeDirOffset(offset, from.length), leaf, to.length)
+}
+
 /** Bits a leaf id needs: ceil(log2(leaves)). */
 function leafBits(leaves: number): bigint {
   return BigInt(Math.ceil(Math.log2(leaves)))

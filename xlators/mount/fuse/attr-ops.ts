@@ -57,17 +57,18 @@ export class AttrOps implements Ops {
     inode: Inode,
     input: { flags: number; fh: number },
   ): Promise<Stated> => {
-    const { frame, top } = request
+    const { frame } = request
     if (inode.isRoot) {
       const loc = Loc.ofInode(inode)
       const xdata = new Dict().setGfid('gfid-req', ROOT_GFID)
-      return frame.wind(top, 'lookup', { loc, xdata })
+      return frame.wind(request.top, 'lookup', { loc, xdata })
     }
+    // the file decides on the graph
     const fd = openFdFor(this.#bridge, request, inode, input)
-    if (fd !== undefined) return frame.wind(top, 'fstat', { fd })
+    if (fd !== undefined) return frame.wind(request.top, 'fstat', { fd })
     const errno = await this.#bridge.ready(request, inode)
     if (errno !== 0) return { errno }
-    const rep = await frame.wind(top, 'stat', { loc: Loc.ofInode(inode) })
+    const rep = await frame.wind(request.top, 'stat', { loc: Loc.ofInode(inode) })
     return rep.errno === 0 ? rep : { errno: stale(rep.errno) }
   }
 
@@ -153,7 +154,7 @@ function openFdFor(
   }
   if (found === undefined) return undefined
   const file = bridge.files.of(found)
-  if (file === undefined || file.lost) return undefined
+  if (file === undefined) return undefined
   bridge.hold(request, file)
   return found
 }
@@ -167,7 +168,6 @@ async function setattr(
 ): Promise<Stated> {
   const { valid } = input
   const file = (valid & abi.FATTR_FH) !== 0 ? bridge.files.get(input.fh) : undefined
-  if (file?.lost === true) return { errno: E.BADF }
   if (file !== undefined) bridge.hold(request, file)
   if (file === undefined || (valid & BY_FD_NOT) !== 0) {
     const errno = await bridge.ready(request, inode)

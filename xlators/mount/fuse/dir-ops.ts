@@ -9,6 +9,7 @@ import * as abi from '../../../src/fuse/abi.ts'
 import { DIRENT_BYTES, direntSize, ENTRY_OUT_BYTES } from '../../../src/fuse/abi.ts'
 import type { FuseOps } from '../../../src/fuse/opcodes.ts'
 import type { FuseRequest } from '../../../src/fuse/request.ts'
+import { leafNames, moveDirOffset } from '../../../src/graph/dir-offset.ts'
 import { useFile } from './file-ops.ts'
 import type { OpenFile } from './files.ts'
 import { giveBackIdleInodes } from './idle.ts'
@@ -34,9 +35,11 @@ export class DirOps implements Ops {
     file.restAfter = -1n
     if (entries.length === 0) {
       const fop = this.#bridge.options['use-readdirp'] ? 'readdirp' : 'readdir'
-      const { cookie: off, size } = input
+      const { size } = input
+      const off = offsetFor(request, file, input.cookie)
       const rep = await request.frame.wind(request.top, fop, { fd: file.fd, size, off })
       if (rep.errno !== 0) return void request.error(rep.errno)
+      file.leaves = leafNames(request.top)
       entries = rep.entries
     }
     const page = new Page(this.#bridge, file.fd.inode, input.size, plus)
@@ -82,6 +85,14 @@ export class DirOps implements Ops {
     if (rep.errno !== 0) return void request.error(rep.errno)
     request.ok()
   }
+}
+
+/** Where the listing goes on; other bricks than at the last reply number their offsets anew. */
+function offsetFor(request: FuseRequest, file: OpenFile, cookie: bigint): bigint {
+  const before = file.leaves
+  const now = leafNames(request.top)
+  if (before === undefined || before === now || before.join() === now.join()) return cookie
+  return moveDirOffset(cookie, before, now)
 }
 
 /** Entries that did not fit are for the next request, which goes on where this one ended. */

@@ -41,7 +41,7 @@ export function dumpOpenFiles(bridge: FuseBridge, sink: DumpSink): void {
     sink.pair(`fdentry[${fh}].flags`, `0${fd.flags.toString(8)}`)
     sink.pair(`fdentry[${fh}].users`, file.users)
     sink.pair(`fdentry[${fh}].locks`, file.hasLocks)
-    sink.pair(`fdentry[${fh}].lost`, file.lost)
+    sink.pair(`fdentry[${fh}].old_graph`, file.home !== undefined)
     sink.pair(`fdentry[${fh}].path`, inodePath(fd.inode))
   }
 }

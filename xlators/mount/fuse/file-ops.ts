@@ -71,7 +71,7 @@ export function useFile(
   fh: number,
 ): OpenFile | typeof E.BADF {
   const file = bridge.files.get(fh)
-  if (file === undefined || file.lost) return E.BADF
+  if (file === undefined) return E.BADF
   bridge.hold(request, file)
   return file
 }
@@ -187,7 +187,7 @@ export class FileOps implements Ops {
   release: Ops['release'] = async (request, input) => {
     const file = this.#bridge.files.get(input.fh)
     if (file === undefined) return void request.ok()
-    if ((input.releaseFlags & abi.RELEASE_FLOCK_UNLOCK) !== 0 && !file.lost) {
+    if ((input.releaseFlags & abi.RELEASE_FLOCK_UNLOCK) !== 0) {
       this.#bridge.hold(request, file)
       const frame = request.frame.with({ lkOwner: input.lockOwner })
       const { lockOwner: lkOwner } = input
@@ -231,6 +231,7 @@ export class FileOps implements Ops {
     const from = useFile(this.#bridge, request, input.fhIn)
     const to = useFile(this.#bridge, request, input.fhOut)
     if (from === E.BADF || to === E.BADF) return void request.error(E.BADF)
+    if (from.home !== to.home) return void request.error(E.XDEV)
     const { offIn, offOut } = input
     if (Math.max(offIn, offOut) + input.length > Number.MAX_SAFE_INTEGER) {
       return void request.error(E.XDEV)

@@ -1,6 +1,7 @@
 import type { Fd } from '../../../src/core/fd.ts'
 import type { DirEntry } from '../../../src/core/fop.ts'
 import type { InodeTable } from '../../../src/core/inode.ts'
+import type { Serving } from '../../../src/fuse/request.ts'
 
 /** An open file or directory as the kernel holds it, by its handle `fh`. */
 export class OpenFile {
@@ -12,8 +13,10 @@ export class OpenFile {
   closing = false
   /** The page cache is bypassed (FOPEN_DIRECT_IO). */
   directIo = false
-  /** Reopening on a new graph failed: every further fop answers EBADF. */
-  lost = false
+  /** It could not be opened on a newer graph and stays with this one until it is closed. */
+  home: Serving | undefined
+  /** Called when it has ended. */
+  ended: (() => void) | undefined
   /** A lock was granted through it; locks move to a new graph with the fd. */
   hasLocks = false
   /**
@@ -27,6 +30,8 @@ export class OpenFile {
    */
   rest: DirEntry[] = []
   restAfter = -1n
+  /** Of a directory: the bricks of the graph whose offsets the kernel was given last. */
+  leaves: readonly string[] | undefined
 
   constructor(fh: number, fd: Fd) {
     this.fh = fh
@@ -86,6 +91,7 @@ export class OpenFiles {
     file.fd.release()
     this.dropPages(file)
     this.#table.retireIfIdle(file.fd.inode)
+    file.ended?.()
   }
 
   dropPages(file: OpenFile): void {

@@ -44,7 +44,7 @@ import {
   unmountFuse,
 } from '../../../src/fuse/mount.ts'
 import { type FuseOps, opcodes, refusedOpcodes } from '../../../src/fuse/opcodes.ts'
-import { FuseRequest } from '../../../src/fuse/request.ts'
+import { FuseRequest, type Serving } from '../../../src/fuse/request.ts'
 import type { Graph } from '../../../src/graph/build.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
 import type { TableLimits } from '../../../src/observe/itable.ts'
@@ -77,9 +77,8 @@ const SWITCH_POLL_MS = 20
 const newSeen = (): Seen => new Seen()
 
 /** A graph in use, with the requests that began on it. */
-interface ActiveGraph {
+interface ActiveGraph extends Serving {
   readonly graph: Graph
-  requests: number
   /** Another graph has taken over. */
   retired: boolean
 }
@@ -115,6 +114,7 @@ export class FuseBridge extends Xlator<typeof options> {
   onAuthFailed: (reason: string) => void = () => {}
   readonly #credentials: Credentials
   readonly #ops: FuseOps
+  readonly #locks: LockOps
   readonly #watch: PendingWatch
   #resolveFirstLookup!: (rep: Rep<'lookup'>) => void
   #active: ActiveGraph | undefined
@@ -122,7 +122,8 @@ export class FuseBridge extends Xlator<typeof options> {
   #next: Graph | undefined
   /** Its bricks have reported, up or down. */
   #nextReported = false
-  #switching = false
+  /** Resolves when the switch under way is done. */
+  #switching: Promise<void> | undefined
   #mounted = false
   #autoUnmount: ChildProcess | undefined
   #target = ''
@@ -147,6 +148,7 @@ export class FuseBridge extends Xlator<typeof options> {
       noRootSquash: given['no-root-squash'],
       uidMapRoot: given['uid-map-root'],
     })
+    this.#locks = new LockOps(this)
     this.#ops = {
       ...new SessionOps(this),
       ...new EntryOps(this),
@@ -154,7 +156,7 @@ export class FuseBridge extends Xlator<typeof options> {
       ...new FileOps(this),
       ...new DirOps(this),
       ...new XattrOps(this),
-      ...new LockOps(this),
+      ...this.#locks,
     }
     this.#watch = new PendingWatch(this.graph.pool, this.log)
     this.firstLookup = new Promise((resolve) => {
@@ -272,13 +274,12 @@ export class FuseBridge extends Xlator<typeof options> {
   }
 
   #startSwitch(): void {
-    if (this.#switching) return
-    this.#switching = true
+    if (this.#switching !== undefined) return
     this.device.pause()
-    this.#switch()
+    this.#switching = this.#switch()
       .catch((error: unknown) => this.log.error({ err: error }, 'graph switch failed: a bug'))
       .finally(() => {
-        this.#switching = false
+        this.#switching = undefined
         // Another one may have come up meanwhile.
         if (this.#nextReported) this.#startSwitch()
         else this.device.resume()
@@ -291,19 +292,58 @@ export class FuseBridge extends Xlator<typeof options> {
     this.#next = undefined
     this.#nextReported = false
     const old = this.#active
-    if (old !== undefined) await this.#drain(old)
+    if (old !== undefined) {
+      await this.#drain(old)
+    }
     this.#active = { graph, requests: 0, retired: false }
     const first = await this.#lookupRoot(graph)
     this.#resolveFirstLookup(first)
     if (old === undefined) return
-    await migrateFiles(this, old.graph, graph)
+    await migrateFiles(this, old, graph)
     old.retired = true
     this.log.info(`switched to graph ${graph.id}`)
     if (old.requests === 0) this.onRetired(old.graph)
   }
 
+  /** Is the request's graph the one that serves the file? */
+  isServed(request: FuseRequest, file: OpenFile): boolean {
+    return request.serving === (file.home ?? this.#active)
+  }
+
+  /** The file stays with the graph that is replaced now, and that graph with the file. */
+  stayHome(file: OpenFile, home: Serving): void {
+    home.requests++
+    file.home = home
+    file.ended = () => this.#leave(home as ActiveGraph)
+  }
+
+  /** Takes a request off its graph; resolves when the newest one, or the file's own, serves it. */
+  async moveOn(request: FuseRequest, file: OpenFile): Promise<void> {
+    this.#leave(request.serving as ActiveGraph)
+    request.serving = undefined
+    while (this.#switching !== undefined) await this.#switching
+    assert(this.#active !== undefined, 'a request outlived its graph and there is no other')
+    this.#serveBy(request, file.home ?? this.#active)
+  }
+
+  #serveBy(request: FuseRequest, serving: Serving): void {
+    if (request.serving === serving) return
+    if (request.serving !== undefined) this.#leave(request.serving as ActiveGraph)
+    request.serving = serving
+    serving.requests++
+  }
+
+  /** A request is through with a graph; the last one ends a graph that was replaced. */
+  #leave(serving: ActiveGraph): void {
+    serving.requests--
+    if (serving.retired && serving.requests === 0) this.onRetired(serving.graph)
+  }
+
   /** Waits, not for ever, until nothing is under way on a graph. */
   async #drain(old: ActiveGraph): Promise<void> {
+    const frame = this.graph.pool.begin(this as unknown as Xlator, 'graph switch', ROOT_CREDS)
+    const left = this.#locks.leave(old, frame)
+    void left.finally(() => frame.stack.end())
     const deadline = clock.now() + SWITCH_DRAIN_MS
     while (old.requests > 0 && clock.now() < deadline) {
       await new Promise<void>((resolve) => {
@@ -364,32 +404,26 @@ export class FuseBridge extends Xlator<typeof options> {
       u64(message, 8),
     )
     const active = this.#active
-    const request = new FuseRequest(this.device, message, frame, active?.graph.top)
+    const request = new FuseRequest(this.device, message, frame, active)
     if (active !== undefined) active.requests++
     try {
       const answer = entry.run(this.#ops, request, message, end)
       if (answer instanceof Promise) {
         answer.then(
-          () => this.#finish(entry, request, active),
-          (error: unknown) => this.#fail(entry, request, active, error),
+          () => this.#finish(entry, request),
+          (error: unknown) => this.#fail(entry, request, error),
         )
-      } else this.#finish(entry, request, active)
+      } else this.#finish(entry, request)
     } catch (error) {
-      this.#fail(entry, request, active, error)
+      this.#fail(entry, request, error)
     }
   }
 
-  #finish(
-    entry: (typeof opcodes)[number],
-    request: FuseRequest,
-    active: ActiveGraph | undefined,
-  ): void {
+  #finish(entry: (typeof opcodes)[number], request: FuseRequest): void {
     request.frame.stack.end()
     request.cleanup?.()
-    if (active !== undefined) {
-      active.requests--
-      if (active.retired && active.requests === 0) this.onRetired(active.graph)
-    }
+    if (request.serving !== undefined) this.#leave(request.serving as ActiveGraph)
+    request.serving = undefined
     if (!request.answered && !entry.oneWay) {
       this.log.error(`${entry.name} was not answered: this is a bug`)
       request.error(E.IO)
@@ -397,12 +431,7 @@ export class FuseBridge extends Xlator<typeof options> {
   }
 
   /** A throw in a fop is a bug: the caller gets EIO, the log the way it took. */
-  #fail(
-    entry: (typeof opcodes)[number],
-    request: FuseRequest,
-    active: ActiveGraph | undefined,
-    error: unknown,
-  ): void {
+  #fail(entry: (typeof opcodes)[number], request: FuseRequest, error: unknown): void {
     const frames = request.frame.stack
       .frames()
       .map((frame) => `${frame.xl.name}.${frame.fop ?? entry.name}${frame.complete ? '' : ' *'}`)
@@ -414,7 +443,7 @@ export class FuseBridge extends Xlator<typeof options> {
         this.log.error({ err: again }, 'nor could it be answered')
       }
     }
-    this.#finish(entry, request, active)
+    this.#finish(entry, request)
   }
 
   // Shared by the operations --------------------------------------------------------------------
@@ -424,9 +453,13 @@ export class FuseBridge extends Xlator<typeof options> {
     return this.table.byNodeid(request.nodeid)
   }
 
-  /** Marks the file as used by the request until it is finished. */
+  /**
+   * Marks the file as used by the request until it is finished; the request goes to the file's
+   * graph.
+   */
   hold(request: FuseRequest, file: OpenFile): void {
     file.users++
+    if (file.home !== undefined) this.#serveBy(request, file.home)
     // COPY_FILE_RANGE holds two.
     const { cleanup } = request
     request.cleanup = () => {

@@ -28,7 +28,8 @@ export async function pageFd(
   // An unlinked file cannot be opened again; another writer may still have it open.
   for (const other of file.fd.inode.fds) {
     const writable = (other.flags & O_ACCMODE) !== 0
-    if (writable && !misplaces(other) && bridge.files.of(other)?.lost === false) return other
+    const atHome = bridge.files.of(other)?.home === file.home
+    if (writable && !misplaces(other) && atHome) return other
   }
   return undefined
 }

@@ -1,11 +1,12 @@
 /** Moves open files from one graph to the next. */
 import { Dict } from '../../../src/core/dict.ts'
-import { errnoName } from '../../../src/core/errno.ts'
+import { E, errnoName } from '../../../src/core/errno.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
 import { NULL_GFID } from '../../../src/core/gfid.ts'
 import { inodePath, isDirInode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
+import type { Serving } from '../../../src/fuse/request.ts'
 import type { Graph } from '../../../src/graph/build.ts'
 import type { OpenFile } from './files.ts'
 import type { FuseBridge } from './index.ts'
@@ -17,9 +18,10 @@ const LOCKINFO = 'trusted.glusterfs.lockinfo'
 
 /**
  * Opens every open file on the new graph as well. The Fd stays the same object: translators of
- * each graph have their contexts on it. A file that cannot be opened answers EBADF from here on.
+ * each graph have their contexts on it. A file that cannot be opened again, above all an unlinked
+ * one, stays with the old graph, which lives until it is closed; stock answers EBADF from then on.
  */
-export async function migrateFiles(bridge: FuseBridge, from: Graph, to: Graph): Promise<void> {
+export async function migrateFiles(bridge: FuseBridge, from: Serving, to: Graph): Promise<void> {
   const frame = bridge.graph.pool.begin(bridge as unknown as Xlator, 'graph switch', ROOT_CREDS)
   try {
     const files = [...bridge.files.all()]
@@ -33,11 +35,12 @@ async function migrate(
   bridge: FuseBridge,
   frame: Frame,
   file: OpenFile,
-  from: Graph,
+  old: Serving,
   to: Graph,
 ): Promise<void> {
   const { fd } = file
-  if (file.lost || fd.inode.gfid === NULL_GFID) return
+  const from = old.graph
+  if (file.home !== undefined || fd.inode.gfid === NULL_GFID) return
   bridge.files.dropPages(file)
   const isDirectory = isDirInode(fd.inode)
   // Written data must be on the bricks before another connection reads it.
@@ -72,6 +75,10 @@ async function migrate(
     }
   }
   if (errno === 0) return
-  file.lost = true
-  bridge.log.error({ errno: errnoName(errno) }, `${where} is lost: it cannot be opened again`)
+  bridge.stayHome(file, old)
+  if (errno === E.NOENT || errno === E.STALE) return
+  bridge.log.error(
+    { errno: errnoName(errno) },
+    `${where} cannot be opened on the new graph: it stays with the old one until it is closed`,
+  )
 }
