@@ -26,5 +26,6 @@ export const registry: Readonly<Record<string, Loader>> = {
   'performance/write-behind': () => import('./performance/write-behind/index.ts'),
   'protocol/client': () => import('./protocol/client/index.ts'),
   'protocol/server': () => import('./protocol/server/index.ts'),
+  'system/posix-acl': () => import('./system/posix-acl/index.ts'),
   'storage/posix': () => import('./storage/posix/index.ts'),
 }

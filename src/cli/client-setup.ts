@@ -5,6 +5,7 @@ import { GlusterError } from '../core/errors.ts'
 import { parseXlatorOption, type XlatorOption } from '../graph/build.ts'
 import type { LogLevelName } from '../observe/log.ts'
 import { DEFAULT_VOLFILE, LOG_DIRECTORY } from './help.ts'
+import { userId } from './native.ts'
 import type { CliValues, CommandLine } from './options.ts'
 
 /** Where the volfile comes from. */
@@ -138,7 +139,16 @@ export function bridgeOptions(setup: ClientSetup): Map<string, string> {
     if (!given.has(key) || value === undefined) continue
     options.set(key, typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value))
   }
+  const mapped = values['user-map-root']
+  if (mapped !== undefined) options.set('uid-map-root', String(uidOf(mapped)))
   return options
+}
+
+/** Throws GlusterError BAD_VALUE. */
+function uidOf(user: string): number {
+  const uid = userId(user)
+  if (uid !== undefined) return uid
+  throw new GlusterError('BAD_VALUE', `glusterfs: --user-map-root: there is no user '${user}'`)
 }
 
 /** Options that mean the same to the bridge. */
@@ -150,6 +160,7 @@ const BRIDGE_KEYS = [
   'gid-timeout',
   'resolve-gids',
   'read-only',
+  'acl',
   'selinux',
   'capability',
   'enable-ino32',

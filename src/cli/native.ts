@@ -8,7 +8,12 @@ interface Calls {
   lockf(fd: number, command: number, length: number): number
   dup2(from: number, to: number): number
   getxattr(path: string, name: string, value: null, size: number): number
+  /** Of the user of that name; `undefined` when there is none. */
+  uidOf(name: string): number | undefined
 }
+
+/** Of `pw_uid` in struct passwd, behind two pointers. */
+const PW_UID_AT = 16
 
 let calls: Calls | undefined
 
@@ -17,14 +22,20 @@ function libc(): Calls {
   if (calls === undefined) {
     const koffi = createRequire(import.meta.url)('koffi') as {
       load(name: string | null): LibraryHandle
+      decode(pointer: unknown, offset: number, type: string): number
     }
     const library = koffi.load(null)
+    const getpwnam = library.func('void *getpwnam(const char *)')
     calls = {
       prctl: library.func('int prctl(int, unsigned long, void *, unsigned long, unsigned long)'),
       sbrk: library.func('uintptr_t sbrk(intptr_t)'),
       lockf: library.func('int lockf(int, int, long)'),
       dup2: library.func('int dup2(int, int)'),
       getxattr: library.func('long getxattr(const char *, const char *, void *, size_t)'),
+      uidOf(name) {
+        const entry: unknown = getpwnam(name)
+        return entry === null ? undefined : koffi.decode(entry, PW_UID_AT, 'uint')
+      },
     }
   }
   return calls
@@ -45,6 +56,11 @@ export function duplicateFd(from: number, to: number): void {
 /** Does the file have the extended attribute (and may we know)? */
 export function hasXattr(path: string, name: string): boolean {
   return libc().getxattr(path, name, null, 0) >= 0
+}
+
+/** The uid of a user in the system's databases. */
+export function userId(name: string): number | undefined {
+  return libc().uidOf(name)
 }
 
 /** Addresses of this process's memory map, as in proc_pid_stat(5). */

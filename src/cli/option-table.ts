@@ -225,7 +225,6 @@ export const cliOptions = define({
     type: 'flag',
     group: advanced,
     help: 'POSIX access control lists',
-    refuse: 'this client has no system/posix-acl translator yet',
   },
   selinux: { type: 'flag', group: advanced, help: 'SELinux labels' },
   capability: { type: 'flag', group: advanced, help: 'file capabilities' },
@@ -233,13 +232,12 @@ export const cliOptions = define({
     type: 'flag',
     group: advanced,
     help: 'write once, read many',
-    refuse: 'this client has no features/worm translator yet',
+    noEffect: 'as in stock: the bricks enforce it, when features.worm is on for the volume',
   },
   'aux-gfid-mount': {
     type: 'flag',
     group: advanced,
     help: 'access by gfid below /.gfid',
-    refuse: 'this client has no features/gfid-access translator yet',
   },
   'thin-client': {
     type: 'flag',
@@ -517,7 +515,6 @@ export const cliOptions = define({
     hidden: true,
     group: fuse,
     help: 'user that acts as root',
-    refuse: 'it needs the system/posix-acl translator, which this client does not have yet',
   },
   'fuse-mountopts': {
     type: 'str',

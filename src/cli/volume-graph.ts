@@ -6,7 +6,7 @@ import { GlusterError } from '../core/errors.ts'
 import type { CallPool } from '../core/frame.ts'
 import type { InodeTable } from '../core/inode.ts'
 import type { ProcessContext, XlatorDefinition } from '../core/xlator.ts'
-import { buildGraph, type Graph, withAutoload } from '../graph/build.ts'
+import { buildGraph, type Graph, withAutoload, type XlatorOption } from '../graph/build.ts'
 import { reconfigureGraph, sameTopology } from '../graph/reconfigure.ts'
 import {
   formatVolfile,
@@ -38,8 +38,27 @@ function managementTls(): { cert: Buffer; key: Buffer; ca: Buffer } {
   return { cert: read(TLS_FILES.cert), key: read(TLS_FILES.key), ca: read(TLS_FILES.ca) }
 }
 
-/** Put on top of every client's graph. */
-const AUTOLOAD = [{ name: 'meta-autoload', type: 'meta' }]
+/** Put on top of the volfile's translators, each above the one before. */
+function autoload({ values }: ClientSetup): { name: string; type: string }[] {
+  const acl = values.acl || values['user-map-root'] !== undefined
+  return [
+    ...(acl ? [{ name: 'posix-acl-autoload', type: 'system/posix-acl' }] : []),
+    ...(values['aux-gfid-mount']
+      ? [{ name: 'gfid-access-autoload', type: 'features/gfid-access' }]
+      : []),
+    { name: 'meta-autoload', type: 'meta' },
+  ]
+}
+
+/** Mount options that translators of the volfile must know of; `--xlator-option` goes last. */
+function overrides({ values, overrides }: ClientSetup): XlatorOption[] {
+  const on = (key: string): XlatorOption => ({ pattern: '*-md-cache', key, value: 'true' })
+  return [
+    ...(values.acl ? [on('cache-posix-acl')] : []),
+    ...(values.selinux ? [on('cache-selinux')] : []),
+    ...overrides,
+  ]
+}
 
 const log = () => logFor('glusterfs')
 
@@ -116,8 +135,8 @@ export class VolumeGraph {
       id: this.#built,
       volfileId: volumeName(this.#setup),
       ...this.#context,
-      overrides: this.#setup.overrides,
-      autoload: AUTOLOAD,
+      overrides: overrides(this.#setup),
+      autoload: autoload(this.#setup),
     })
     this.#built++
     logVolumes(graph.volumes)
@@ -194,8 +213,8 @@ export class VolumeGraph {
       const input = {
         volfile: this.#parse(text, source),
         load: loadXlator,
-        overrides: this.#setup.overrides,
-        autoload: AUTOLOAD,
+        overrides: overrides(this.#setup),
+        autoload: autoload(this.#setup),
       }
       if (!sameTopology(graph.volumes, withAutoload(input))) {
         const next = await this.#build(input.volfile)

@@ -32,6 +32,7 @@ import {
   EXECUTE,
   inGroup,
   isPrivileged,
+  isSticky,
   parseAcl,
   permits,
   READ,
@@ -44,7 +45,7 @@ export const options = defineOptions({})
 /** Open for execution (FMODE_EXEC): execute permission does instead of read. */
 const FMODE_EXEC = 0o40
 
-interface Attributes {
+export interface Attributes {
   errno: 0
   stat: Iatt
   xdata?: Dict | undefined
@@ -54,20 +55,20 @@ export class AccessControl extends Xlator<typeof options> {
   lookup: Fop<'lookup'> = (frame, req) =>
     isPrivileged(frame.creds) || req.loc.parent === undefined
       ? frame.tail(this.child, 'lookup', req)
-      : this.#inParent(frame, req.loc.parent, EXECUTE, 'lookup', req)
-  readlink: Fop<'readlink'> = (frame, req) => this.#on(frame, req.loc, READ, 'readlink', req)
-  access: Fop<'access'> = (frame, req) => this.#on(frame, req.loc, req.mask & 7, 'access', req)
-  truncate: Fop<'truncate'> = (frame, req) => this.#on(frame, req.loc, WRITE, 'truncate', req)
-  opendir: Fop<'opendir'> = (frame, req) => this.#on(frame, req.loc, READ, 'opendir', req)
-  open: Fop<'open'> = (frame, req) => this.#on(frame, req.loc, neededBy(req.flags), 'open', req)
+      : this.inParent(frame, req.loc.parent, EXECUTE, 'lookup', req)
+  readlink: Fop<'readlink'> = (frame, req) => this.on(frame, req.loc, READ, 'readlink', req)
+  access: Fop<'access'> = (frame, req) => this.on(frame, req.loc, req.mask & 7, 'access', req)
+  truncate: Fop<'truncate'> = (frame, req) => this.on(frame, req.loc, WRITE, 'truncate', req)
+  opendir: Fop<'opendir'> = (frame, req) => this.on(frame, req.loc, READ, 'opendir', req)
+  open: Fop<'open'> = (frame, req) => this.on(frame, req.loc, neededBy(req.flags), 'open', req)
 
   mknod: Fop<'mknod'> = (frame, req) => this.#create(frame, req.loc, 'mknod', req)
   mkdir: Fop<'mkdir'> = (frame, req) => this.#create(frame, req.loc, 'mkdir', req)
   create: Fop<'create'> = (frame, req) => this.#create(frame, req.loc, 'create', req)
   symlink: Fop<'symlink'> = (frame, req) =>
-    this.#inParent(frame, req.loc.parent, WRITE | EXECUTE, 'symlink', req)
+    this.inParent(frame, req.loc.parent, WRITE | EXECUTE, 'symlink', req)
   link: Fop<'link'> = (frame, req) =>
-    this.#inParent(frame, req.newloc.parent, WRITE | EXECUTE, 'link', req)
+    this.inParent(frame, req.newloc.parent, WRITE | EXECUTE, 'link', req)
 
   unlink: Fop<'unlink'> = (frame, req) => this.#remove(frame, [req.loc], 'unlink', req)
   rmdir: Fop<'rmdir'> = (frame, req) => this.#remove(frame, [req.loc], 'rmdir', req)
@@ -100,7 +101,11 @@ export class AccessControl extends Xlator<typeof options> {
     )
 
   /** An object's attributes and ACLs as they are now. */
-  #ask(frame: Frame, loc: Loc, keys: readonly string[]): MaybePromise<Attributes | FopError> {
+  protected ask(
+    frame: Frame,
+    loc: Loc,
+    keys: readonly string[],
+  ): MaybePromise<Attributes | FopError> {
     const xdata = new Dict()
     for (const key of keys) xdata.setInt(key, 0)
     const bare = new Loc(loc.inode, undefined, undefined, loc.gfid)
@@ -112,7 +117,7 @@ export class AccessControl extends Xlator<typeof options> {
   }
 
   /** Needs permission on the object itself. */
-  #on<K extends FopName>(
+  protected on<K extends FopName>(
     frame: Frame,
     loc: Loc,
     wanted: number,
@@ -126,7 +131,7 @@ export class AccessControl extends Xlator<typeof options> {
   }
 
   /** Needs permission on the directory. */
-  #inParent<K extends FopName>(
+  protected inParent<K extends FopName>(
     frame: Frame,
     parent: Inode | undefined,
     wanted: number,
@@ -134,7 +139,7 @@ export class AccessControl extends Xlator<typeof options> {
     req: Req<K>,
   ): MaybePromise<Rep<K>> {
     if (parent === undefined) return { errno: E.INVAL }
-    return this.#on(frame, Loc.ofInode(parent), wanted, fop, req)
+    return this.on(frame, Loc.ofInode(parent), wanted, fop, req)
   }
 
   async #change<K extends FopName>(
@@ -145,10 +150,25 @@ export class AccessControl extends Xlator<typeof options> {
     forbidden: (stat: Iatt, acl: ReturnType<typeof parseAcl>) => 0 | FopError['errno'],
   ): Promise<Rep<K>> {
     if (isPrivileged(frame.creds)) return this.#tail(frame, fop, req)
-    const asked = await this.#ask(frame, loc, [ACCESS_ACL_KEY])
-    if (asked.errno !== 0) return asked
-    const errno = forbidden(asked.stat, aclOf(asked.xdata, ACCESS_ACL_KEY))
+    const errno = await this.#judge(frame, loc, forbidden)
     return errno !== 0 ? { errno } : this.#tail(frame, fop, req)
+  }
+
+  async #judge(
+    frame: Frame,
+    loc: Loc,
+    forbidden: (stat: Iatt, acl: ReturnType<typeof parseAcl>) => 0 | FopError['errno'],
+  ): Promise<0 | FopError['errno']> {
+    const asked = await this.ask(frame, loc, [ACCESS_ACL_KEY])
+    if (asked.errno !== 0) return asked.errno
+    return forbidden(asked.stat, aclOf(asked.xdata, ACCESS_ACL_KEY))
+  }
+
+  /** May the caller do `wanted` to the object? 0 or the errno. */
+  protected check(frame: Frame, loc: Loc, wanted: number): Promise<0 | FopError['errno']> {
+    return this.#judge(frame, loc, (stat, acl) =>
+      permits(frame.creds, stat, acl, wanted) ? 0 : E.ACCES,
+    )
   }
 
   // --- entries -----------------------------------------------------------------------------------
@@ -180,7 +200,7 @@ export class AccessControl extends Xlator<typeof options> {
   ): Promise<Rep<K>> {
     if (loc.parent === undefined) return { errno: E.INVAL }
     const keys = [ACCESS_ACL_KEY, DEFAULT_ACL_KEY]
-    const parent = await this.#ask(frame, Loc.ofInode(loc.parent), keys)
+    const parent = await this.ask(frame, Loc.ofInode(loc.parent), keys)
     if (parent.errno !== 0) {
       return { errno: parent.errno === E.NOENT ? E.STALE : parent.errno }
     }
@@ -209,10 +229,11 @@ export class AccessControl extends Xlator<typeof options> {
   ): Promise<Rep<K>> {
     for (const loc of locs) {
       if (loc.parent === undefined) return { errno: E.INVAL }
-      const parent = await this.#ask(frame, Loc.ofInode(loc.parent), [ACCESS_ACL_KEY])
+      const parent = await this.ask(frame, Loc.ofInode(loc.parent), [ACCESS_ACL_KEY])
       if (parent.errno !== 0) return parent
       const acl = aclOf(parent.xdata, ACCESS_ACL_KEY)
       if (!permits(frame.creds, parent.stat, acl, WRITE | EXECUTE)) return { errno: E.ACCES }
+      if (!isSticky(parent.stat)) continue
       const entry = await frame.with(ROOT_CREDS).wind(this.child, 'lookup', { loc })
       if (entry.errno === 0 && stickyForbids(frame.creds, parent.stat, entry.stat)) {
         return { errno: E.ACCES }

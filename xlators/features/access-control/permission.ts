@@ -81,9 +81,11 @@ function permitsAcl(
   return grants(acl.find(({ tag }) => tag === OTHER)?.perm ?? 0)
 }
 
+export const isSticky = ({ mode }: Iatt): boolean =>
+  (mode & S_ISVTX) !== 0 && (mode & S_IFMT) === S_IFDIR
+
 /** In a sticky directory only the owner of the entry or of the directory may remove it. */
 export function stickyForbids(creds: Creds, parent: Iatt, entry: Iatt): boolean {
-  if (isPrivileged(creds)) return false
-  if ((parent.mode & S_ISVTX) === 0 || (parent.mode & S_IFMT) !== S_IFDIR) return false
+  if (isPrivileged(creds) || !isSticky(parent)) return false
   return creds.uid !== parent.uid && creds.uid !== entry.uid
 }
