@@ -270,8 +270,17 @@ export class MdCache extends Xlator<typeof options> {
   fsetxattr: Fop<'fsetxattr'> = (frame, req) =>
     this.#changingXattrs(frame, 'fsetxattr', req, req.fd.inode)
 
-  setattr: Fop<'setattr'> = (frame, req) => this.#changing(frame, 'setattr', req, req.loc.inode)
-  fsetattr: Fop<'fsetattr'> = (frame, req) => this.#changing(frame, 'fsetattr', req, req.fd.inode)
+  // A new mode changes the ACL, a new owner takes capabilities away.
+  setattr: Fop<'setattr'> = (frame, req) =>
+    look(this.#changing(frame, 'setattr', req, req.loc.inode), (rep) => {
+      this.#store.dropXattrs(req.loc.inode)
+      return rep
+    })
+  fsetattr: Fop<'fsetattr'> = (frame, req) =>
+    look(this.#changing(frame, 'fsetattr', req, req.fd.inode), (rep) => {
+      this.#store.dropXattrs(req.fd.inode)
+      return rep
+    })
 
   readdirp: Fop<'readdirp'> = (frame, req) => {
     const begin = this.#store.begin()
