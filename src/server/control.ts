@@ -12,6 +12,10 @@ export type Request =
   | { command: 'start'; volume: string; force: boolean }
   | { command: 'stop'; volume: string }
   | { command: 'status'; volume: string }
+  /** Is anybody there? */
+  | { command: 'list' }
+  /** Without `value` the option is reset. */
+  | { command: 'set'; volume: string; option: string; value?: string }
   | { command: 'shutdown' }
 
 export type Answer = { error: string } | { port: number; bricks: BrickStatus[] }
@@ -63,6 +67,10 @@ async function carryOut(management: ManagementServer, request: Request): Promise
       return []
     case 'status':
       return management.status(request.volume)
+    case 'set':
+      await management.set(request.volume, request.option, request.value)
+      return []
+    case 'list':
     case 'shutdown':
       return []
   }

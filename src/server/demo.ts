@@ -3,7 +3,7 @@
  * start finds the same files.
  */
 import { type ChildProcess, fork, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
@@ -12,13 +12,16 @@ import { clock } from '../core/clock.ts'
 import { GlusterError } from '../core/errors.ts'
 import { checkMountPoint } from '../fuse/mount.ts'
 import { ask } from './control.ts'
-import { parseShape, type Volume, VolumeStore } from './volume.ts'
+import { processStart, signal } from './run-file.ts'
+import { parseType } from './shape.ts'
+import { type Shape, setWidth, shapeText, type Volume, VolumeStore } from './volume.ts'
 
 const HOST = '127.0.0.1'
 const VOLUME = 'demo'
 const POLL_MS = 50
 const SERVER_START_MAX_MS = 15_000
 const MOUNT_END_MAX_MS = 10_000
+const TYPES = "distribute, K+R for a dispersed volume, 'replica 3', or arbiter"
 
 const bin = (name: string): string =>
   fileURLToPath(new URL(`../../../bin/${name}`, import.meta.url))
@@ -38,38 +41,87 @@ class Demo {
   readonly #settings: Settings
   readonly #store: VolumeStore
   readonly #mountPoint: string
+  readonly #shape: Shape
   #server: ChildProcess | undefined
   #serverError = ''
   /** Ends when it is decided whether the mount is there. */
   #mounting: Promise<void> | undefined
   #mounted = false
+  #madeMountPoint = false
   #ending: Promise<void> | undefined
 
+  /** Throws GlusterError. */
   constructor(settings: Settings) {
     this.#settings = settings
+    this.#shape = parseType(settings.type)
     this.#store = new VolumeStore(settings.directory)
     this.#mountPoint = resolve(settings.mount)
   }
 
+  get isEnding(): boolean {
+    return this.#ending !== undefined
+  }
+
   /** Until the volume is mounted. Throws GlusterError. */
   async run(): Promise<void> {
-    mkdirSync(this.#mountPoint, { recursive: true })
-    await checkMountPoint(this.#mountPoint)
     await this.#checkUnused()
-    const volume = this.#volume()
+    await this.#endOldMount()
+    this.#makeMountPoint()
+    await checkMountPoint(this.#mountPoint)
+    const known = this.#known()
     // Ctrl-C may come at any time; whatever was begun is ended by `end`.
-    for (const step of [this.#serve, this.#startBricks, this.#mount]) {
-      if (this.#ending === undefined) await step.call(this)
-    }
-    if (this.#ending === undefined) this.#tell(volume)
+    if (!this.isEnding) await this.#serve()
+    if (this.isEnding) return
+    const volume = known ?? this.#create()
+    await this.#startBricks()
+    if (!this.isEnding) await this.#mount()
+    if (!this.isEnding) this.#tell(volume)
   }
 
   async #checkUnused(): Promise<void> {
-    const answer = ask(this.#store.path('control.sock'), { command: 'status', volume: VOLUME })
+    const answer = ask(this.#store.path('control.sock'), { command: 'list' })
     // One that refuses to answer is there, too.
     if ((await answer.catch(() => true)) === undefined) return
     const why = 'is in use: a management server runs there; end it, or choose another --directory'
     throw refuse(`${this.#store.directory} ${why}`)
+  }
+
+  #makeMountPoint(): void {
+    try {
+      this.#madeMountPoint = mkdirSync(this.#mountPoint, { recursive: true }) !== undefined
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      throw refuse(`mount point ${this.#mountPoint}: no directory, and cannot be made: ${code}`)
+    }
+  }
+
+  /** A start that was killed may have left its mount. */
+  async #endOldMount(): Promise<void> {
+    const pid = this.#mountPid()
+    if (pid === undefined || !isAlive(pid)) return
+    say('ending the mount of a start that was killed')
+    await this.#endMount(pid)
+  }
+
+  /** Of the mount's process, if the process of that id is one. */
+  #mountPid(): number | undefined {
+    try {
+      const pid = Number(readFileSync(this.#pidFile, 'utf8'))
+      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+      return words.includes(this.#pidFile) ? pid : undefined
+    } catch {
+      return undefined
+    }
+  }
+
+  async #endMount(pid: number): Promise<void> {
+    signal(pid, 'SIGTERM')
+    for (let waited = 0; isAlive(pid) && waited < MOUNT_END_MAX_MS; waited += POLL_MS) {
+      await sleep(POLL_MS)
+    }
+    // It left its signal unanswered: what is mounted goes with it all the same.
+    if (isAlive(pid)) signal(pid, 'SIGKILL')
+    rmSync(this.#pidFile, { force: true })
   }
 
   /** Unmounts, ends the bricks and the server; once, whoever asks. */
@@ -82,12 +134,8 @@ class Demo {
     await this.#mounting?.catch(() => undefined)
     if (this.#mounted) {
       say('unmounting')
-      const pid = Number(readFileSync(this.#pidFile, 'utf8'))
-      signal(pid, 'SIGTERM')
-      for (let waited = 0; isAlive(pid) && waited < MOUNT_END_MAX_MS; waited += POLL_MS) {
-        await sleep(POLL_MS)
-      }
-      rmSync(this.#pidFile, { force: true })
+      const pid = this.#mountPid()
+      if (pid !== undefined) await this.#endMount(pid)
     }
     const server = this.#server
     if (server !== undefined && server.exitCode === null && server.signalCode === null) {
@@ -96,34 +144,56 @@ class Demo {
       server.kill('SIGTERM')
       await ended
     }
+    if (this.#madeMountPoint) removeEmpty(this.#mountPoint)
   }
 
   get #pidFile(): string {
     return this.#store.path('mount.pid')
   }
 
-  #volume(): Volume {
-    const { type, bricks } = this.#settings
-    const shape = type === 'distribute' ? undefined : parseShape(type.replace(/^disperse[ =]?/, ''))
-    if (this.#store.has(VOLUME)) {
-      const volume = this.#store.load(VOLUME)
-      if (JSON.stringify(volume.disperse) !== JSON.stringify(shape)) {
-        const { directory } = this.#store
-        throw refuse(`${directory} is in use by a volume of another type: choose --directory`)
-      }
-      say(`volume ${VOLUME}: found in ${this.#store.directory}`)
-      return volume
+  /** The volume of an earlier start. Throws GlusterError when that is of another type. */
+  #known(): Volume | undefined {
+    const { directory } = this.#store
+    if (!this.#store.has(VOLUME)) return undefined
+    const volume = this.#store.load(VOLUME)
+    const shapes = [volume, this.#shape].map(({ disperse, replica }) => [disperse, replica])
+    if (JSON.stringify(shapes[0]) !== JSON.stringify(shapes[1])) {
+      const { type, bricks } = shapeText(volume)
+      const what = `it holds a volume of type ${type}, ${bricks}`
+      throw refuse(`${directory} is in use: ${what}; choose another --directory`)
     }
-    const width = shape === undefined ? 2 : shape.data + shape.redundancy
-    const count = bricks === undefined ? width : Number(bricks)
+    say(`volume ${VOLUME}: found in ${directory}`)
+    return volume
+  }
+
+  #create(): Volume {
+    const { bricks } = this.#settings
+    const count = bricks === undefined ? Math.max(2, setWidth(this.#shape)) : Number(bricks)
+    if (!Number.isInteger(count) || count < 1) throw refuse(`--bricks ${bricks} is no number`)
     const paths = Array.from({ length: count }, (_, i) => this.#store.path('bricks', `${i + 1}`))
-    const volume = this.#store.create(VOLUME, shape, paths)
+    const volume = this.#store.create(VOLUME, this.#shape, paths)
     say(`volume ${VOLUME}: created in ${this.#store.directory}`)
     return volume
   }
 
   async #serve(): Promise<void> {
     const control = this.#store.path('control.sock')
+    const server = this.#forkServer()
+    for (let waited = 0; waited < SERVER_START_MAX_MS; waited += POLL_MS) {
+      if (server.exitCode !== null || server.signalCode !== null) {
+        const why = this.#serverError.trim().replace(/^gluster-ts: /, '')
+        throw refuse(why.includes('is taken') ? `${why}; choose another with --port` : why)
+      }
+      if ((await ask(control, { command: 'list' })) !== undefined) {
+        server.once('exit', (code, killed) => this.#serverDied(killed ?? `status ${code ?? 0}`))
+        return
+      }
+      await sleep(POLL_MS)
+    }
+    throw refuse('the management server did not start')
+  }
+
+  #forkServer(): ChildProcess {
     const words = ['-d', this.#store.directory, '-p', this.#settings.port, 'serve']
     // A session of its own: Ctrl-C is for us, and the mount must go before its bricks.
     const server = fork(bin('gluster-ts'), words, {
@@ -131,21 +201,23 @@ class Demo {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     })
     this.#server = server
+    this.#serverError = ''
     server.stdout?.setEncoding('utf8').on('data', (text: string) => {
       for (const line of text.split('\n')) if (line.startsWith('brick ')) this.#brickDied(line)
     })
     server.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#serverError += text
     })
-    for (let waited = 0; waited < SERVER_START_MAX_MS; waited += POLL_MS) {
-      if (server.exitCode !== null) {
-        const why = this.#serverError.trim().replace(/^gluster-ts: /, '')
-        throw refuse(why.includes('is taken') ? `${why}; choose another with --port` : why)
-      }
-      if ((await ask(control, { command: 'status', volume: VOLUME })) !== undefined) return
-      await sleep(POLL_MS)
-    }
-    throw refuse('the management server did not start')
+    return server
+  }
+
+  /** The bricks and the mount go on without it; a new one finds them. */
+  #serverDied(how: string): void {
+    if (this.#ending !== undefined) return
+    say(`the management server died (${how}); bricks and mount go on; starting it again`)
+    void this.#serve().catch((error: unknown) => {
+      if (this.#ending === undefined) say(error instanceof Error ? error.message : String(error))
+    })
   }
 
   #brickDied(line: string): void {
@@ -184,16 +256,18 @@ class Demo {
     this.#mounted = true
   }
 
-  #tell({ disperse, bricks }: Volume): void {
+  #tell({ disperse, replica, bricks }: Volume): void {
     const command = `sudo bin/gluster-ts -d ${this.#store.directory}`
     const hello = `${this.#mountPoint}/hello`
     const hints: [what: string, how: string][] = [
       ['write a file', `echo hello > ${hello}`],
       ['see the bricks and their processes', `${command} status ${VOLUME}`],
     ]
-    if (disperse !== undefined) {
+    const lost =
+      disperse?.redundancy ?? (replica === undefined ? 0 : Math.ceil(replica.count / 2) - 1)
+    if (lost > 0) {
       hints.push(
-        [`kill up to ${disperse.redundancy} bricks`, 'sudo kill -9 PID'],
+        [`kill up to ${lost} brick${lost > 1 ? 's' : ''}`, 'sudo kill -9 PID'],
         ['the file is still there, and can be written', `cat ${hello}`],
         ['bring the bricks back', `${command} start ${VOLUME} force`],
         ['repair what they missed', `${command} heal ${VOLUME}`],
@@ -206,37 +280,47 @@ class Demo {
   }
 }
 
-function signal(pid: number, name: NodeJS.Signals | 0): boolean {
+const isAlive = (pid: number): boolean => processStart(pid) !== undefined
+
+function removeEmpty(directory: string): void {
   try {
-    return process.kill(pid, name)
+    rmdirSync(directory)
   } catch {
-    return false
+    // Somebody put something there, or is in it.
   }
 }
 
-const isAlive = (pid: number): boolean => signal(pid, 0)
+function needs(): void {
+  if (process.geteuid?.() !== 0) throw refuse('mounting and bricks need root: sudo npm start')
+  if (existsSync('/dev/fuse')) return
+  throw refuse('/dev/fuse is missing: load the module (modprobe fuse)')
+}
 
 async function main(): Promise<void> {
-  const command = new Command('npm start --')
-    .option('--directory <dir>', 'where bricks, logs and state are', '/var/lib/glusterfs-ts/demo')
-    .option('--mount <dir>', 'where to mount it', '/mnt/glusterfs-ts')
-    .option('--type <type>', 'distribute, or K+R for a dispersed volume', '4+2')
-    .option('--bricks <n>', 'number of bricks')
-    .option('--port <port>', 'port of the management server', '24007')
-    .parse()
   let demo: Demo | undefined
-  const stop = (): void => void demo?.end().then(() => process.exit())
+  const stop = (): void => {
+    if (demo === undefined) process.exit(0)
+    void demo.end().then(() => process.exit(0))
+  }
   process.on('SIGINT', stop)
   process.on('SIGTERM', stop)
   process.on('SIGHUP', stop)
+  const command = new Command('npm start --')
+    .option('--directory <dir>', 'where bricks, logs and state are', '/var/lib/glusterfs-ts/demo')
+    .option('--mount <dir>', 'where to mount it', '/mnt/glusterfs-ts')
+    .option('--type <type>', TYPES, '4+2')
+    .option('--bricks <n>', 'number of bricks')
+    .option('--port <port>', 'port of the management server', '24007')
+    .parse()
   try {
-    if (process.geteuid?.() !== 0) throw refuse('mounting and bricks need root: sudo npm start')
-    if (!existsSync('/dev/fuse'))
-      throw refuse('/dev/fuse is missing: load the module (modprobe fuse)')
+    needs()
     demo = new Demo(command.opts<Settings>())
     await demo.run()
   } catch (error) {
+    // What fails because it is being ended is no failure.
+    const wasEnding = demo?.isEnding === true
     await demo?.end()
+    if (wasEnding) return
     process.stderr.write(`npm start: ${error instanceof Error ? error.message : String(error)}\n`)
     process.exit(exitStatus(error))
   }

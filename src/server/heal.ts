@@ -16,7 +16,7 @@ import type { Xlator } from '../core/xlator.ts'
 import { buildGraph, type Graph } from '../graph/build.ts'
 import { parseVolfile } from '../graph/volfile.ts'
 import { clientVolfile } from './volfiles.ts'
-import type { Volume } from './volume.ts'
+import { setWidth, type Volume } from './volume.ts'
 
 const CONNECT_MAX_MS = 10_000
 /** Rounds without progress before it is given up. */
@@ -28,20 +28,21 @@ const sleep = (ms: number): Promise<void> => new Promise((done) => void clock.af
 
 /** Gfids (text) that the indices of the volume's bricks name, by set of bricks. */
 export function pendingHeals(volume: Volume): Set<string>[] {
-  const { bricks, disperse } = volume
-  const width = disperse === undefined ? 1 : disperse.data + disperse.redundancy
+  const { bricks } = volume
+  const width = setWidth(volume)
   const sets: Set<string>[] = []
   for (const [index, brick] of bricks.entries()) {
     const set = Math.floor(index / width)
     sets[set] ??= new Set()
-    for (const name of indexEntries(brick)) sets[set].add(name)
+    for (const name of pendingOfBrick(brick)) sets[set].add(name)
   }
   return sets
 }
 
 const indexOf = (brick: string): string => `${brick}/.glusterfs/indices/xattrop`
 
-function indexEntries(brick: string): string[] {
+/** Gfids (text) that the brick's index names. */
+export function pendingOfBrick(brick: string): string[] {
   try {
     const names = readdirSync(indexOf(brick))
     return names.filter((name) => parseGfid(name) !== undefined)
@@ -56,8 +57,8 @@ function indexEntries(brick: string): string[] {
  * not yet marked as complete. The stock self-heal daemon does the same when a gfid is gone.
  */
 function dropGone(volume: Volume): void {
-  const { bricks, disperse } = volume
-  const width = disperse === undefined ? 1 : disperse.data + disperse.redundancy
+  const { bricks } = volume
+  const width = setWidth(volume)
   for (const [set, gfids] of pendingHeals(volume).entries()) {
     const members = bricks.slice(set * width, (set + 1) * width)
     for (const gfid of gfids) {

@@ -12,6 +12,7 @@ import { BrickProcess } from './brick-process.ts'
 import { type Call, Listener, type ServerConnection } from './listener.ts'
 import { clientVolfile } from './volfiles.ts'
 import type { Volume, VolumeStore } from './volume.ts'
+import { checkOption } from './volume-options-table.ts'
 
 /** Op-version a client needs for our volumes (clients say what they can in GETSPEC). */
 const VOLUME_OP_VERSION = 30_000
@@ -50,7 +51,7 @@ export class ManagementServer {
     return this.#listener?.port ?? 0
   }
 
-  /** Listens, and starts the volumes that were started. Throws GlusterError. */
+  /** Listens. Throws GlusterError. */
   async open(): Promise<void> {
     const { host, port } = this.#options
     this.#listener = await Listener.open({
@@ -63,11 +64,15 @@ export class ManagementServer {
       ],
       closed: (connection) => this.#watchers.delete(connection),
     })
+  }
+
+  /** Starts the volumes that were started, or finds their bricks running. */
+  async startAll(): Promise<void> {
     for (const name of this.store.names()) {
-      const volume = this.store.load(name)
-      if (!volume.started) continue
       try {
-        await this.#startBricks(volume)
+        if (!this.store.has(name)) continue
+        const volume = this.store.load(name)
+        if (volume.started) await this.#startBricks(volume)
       } catch (error) {
         // The other volumes, and this one's other bricks, serve on.
         this.#log.error(error instanceof GlusterError ? error.message : { err: error })
@@ -89,6 +94,19 @@ export class ManagementServer {
     }
     await this.#startBricks(volume)
     this.store.save({ ...volume, started: true })
+    this.#changed()
+  }
+
+  /** Sets an option, or takes it away (`undefined`). Throws GlusterError. */
+  async set(name: string, key: string, value: string | undefined): Promise<void> {
+    const volume = this.store.load(name)
+    if (value !== undefined) await checkOption(key, value)
+    const { [key]: _, ...rest } = volume.options ?? {}
+    const changed = { ...volume, options: value === undefined ? rest : { ...rest, [key]: value } }
+    this.store.save(changed)
+    for (const brick of this.#bricks.get(name) ?? []) {
+      brick.reconfigure(changed, this.#options.host)
+    }
     this.#changed()
   }
 
@@ -127,7 +145,9 @@ export class ManagementServer {
       this.#bricks.get(volume.name) ??
       volume.bricks.map((path) => new BrickProcess(this.store, volume, path, died))
     this.#bricks.set(volume.name, bricks)
-    const started = await Promise.allSettled(bricks.map((brick) => brick.start(this.#options.host)))
+    const started = await Promise.allSettled(
+      bricks.map((brick) => brick.start(volume, this.#options.host)),
+    )
     const failed = started.find((result) => result.status === 'rejected')
     if (failed === undefined) return
     if (!volume.started) {

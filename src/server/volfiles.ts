@@ -1,5 +1,6 @@
 /** Volfiles of embedded volumes: what a brick is made of, and what a client mounts. */
-import type { Volume } from './volume.ts'
+import { isArbiter, setWidth, type Volume } from './volume.ts'
+import { clientLayers, optionsOf } from './volume-options-table.ts'
 
 interface Layer {
   name: string
@@ -27,51 +28,75 @@ function stack(layers: readonly Layer[]): Layer[] {
   })
 }
 
-/** A brick: posix, access-control, locks, upcall, index, server. `port` 0 = any. */
+/** Counters whose being non-zero puts a file into the brick's index of pending heals. */
+function watched({ name, disperse, replica }: Volume): Record<string, string> {
+  if (disperse !== undefined) return { 'xattrop64-watchlist': 'trusted.ec.dirty' }
+  if (replica === undefined) return {}
+  return {
+    'xattrop-pending-watchlist': `trusted.afr.${name}-`,
+    'xattrop-dirty-watchlist': 'trusted.afr.dirty',
+  }
+}
+
+/** A brick: posix, (arbiter,) access-control, locks, upcall, index, server. `port` 0 = any. */
 export function brickVolfile(volume: Volume, path: string, host: string, port = 0): string {
   const { name } = volume
-  const watched: Record<string, string> =
-    volume.disperse === undefined ? {} : { 'xattrop64-watchlist': 'trusted.ec.dirty' }
+  const set = (type: string): Record<string, string> =>
+    optionsOf(volume.options ?? {}, 'brick', type, path)
+  const layer = (short: string, type: string, options: Layer['options'] = {}): Layer => ({
+    name: short === '' ? path : `${name}-${short}`,
+    type,
+    options: { ...options, ...set(type) },
+  })
+  const posix = {
+    directory: path,
+    'volume-id': volume.id,
+    // All bricks are on one machine, and most likely on one file system.
+    'shared-brick-count': volume.bricks.length,
+    'fips-mode-rchecksum': 'on',
+  }
+  const server = {
+    'transport.socket.bind-address': host,
+    'transport.socket.listen-port': port,
+    [`auth.addr.${path}.allow`]: '*',
+  }
   return text(
     stack([
-      {
-        name: `${name}-posix`,
-        type: 'storage/posix',
-        options: {
-          directory: path,
-          'volume-id': volume.id,
-          // All bricks are on one machine, and most likely on one file system.
-          'shared-brick-count': volume.bricks.length,
-          'fips-mode-rchecksum': 'on',
-        },
-      },
-      { name: `${name}-access-control`, type: 'features/access-control' },
-      { name: `${name}-locks`, type: 'features/locks' },
-      {
-        name: `${name}-upcall`,
-        type: 'features/upcall',
-        options: { 'cache-invalidation': 'off' },
-      },
-      {
-        name: path,
-        type: 'features/index',
-        options: { 'index-base': `${path}/.glusterfs/indices`, ...watched },
-      },
-      {
-        name: `${name}-server`,
-        type: 'protocol/server',
-        options: {
-          'transport.socket.bind-address': host,
-          'transport.socket.listen-port': port,
-        },
-      },
+      layer('posix', 'storage/posix', posix),
+      ...(isArbiter(volume, path) ? [layer('arbiter', 'features/arbiter')] : []),
+      layer('access-control', 'features/access-control'),
+      layer('locks', 'features/locks'),
+      layer('upcall', 'features/upcall', { 'cache-invalidation': 'off' }),
+      layer('', 'features/index', {
+        'index-base': `${path}/.glusterfs/indices`,
+        ...watched(volume),
+      }),
+      layer('server', 'protocol/server', server),
     ]),
   )
 }
 
+/** Bricks of a dispersed or replicated set, in order; a plain volume's files are spread whole. */
+function setLayer(volume: Volume, set: number, clients: readonly string[]): Layer {
+  const { name, disperse, replica, id } = volume
+  if (disperse !== undefined) {
+    const options = { redundancy: disperse.redundancy }
+    return { name: `${name}-disperse-${set}`, type: 'cluster/disperse', options, below: clients }
+  }
+  const options = {
+    'use-anonymous-inode': 'yes',
+    'use-compound-fops': 'off',
+    'granular-entry-heal': 'on',
+    ...(replica?.arbiter === 1 ? { 'arbiter-count': 1 } : {}),
+    'volume-id': id,
+    'afr-pending-xattr': clients.join(','),
+  }
+  return { name: `${name}-replicate-${set}`, type: 'cluster/replicate', options, below: clients }
+}
+
 /** What GETSPEC answers: clients ask the portmap at `host:port` where the bricks are. */
 export function clientVolfile(volume: Volume, host: string, port: number): string {
-  const { name, bricks, disperse } = volume
+  const { name, bricks, options = {} } = volume
   const clients = bricks.map((path, index) => ({
     name: `${name}-client-${index}`,
     type: 'protocol/client',
@@ -86,27 +111,39 @@ export function clientVolfile(volume: Volume, host: string, port: number): strin
     },
   }))
   const sets: Layer[] = []
-  if (disperse !== undefined) {
-    const width = disperse.data + disperse.redundancy
-    for (let at = 0; at < clients.length; at += width) {
-      sets.push({
-        name: `${name}-disperse-${sets.length}`,
-        type: 'cluster/disperse',
-        options: { redundancy: disperse.redundancy },
-        below: clients.slice(at, at + width).map((client) => client.name),
-      })
-    }
+  const width = setWidth(volume)
+  for (let at = 0; width > 1 && at < clients.length; at += width) {
+    const below = clients.slice(at, at + width).map((client) => client.name)
+    sets.push(setLayer(volume, sets.length, below))
   }
   const spread = (sets.length > 0 ? sets : clients).map((layer) => layer.name)
+  const wanted = clientLayers(options)
+  const optional = (short: string): Layer[] =>
+    wanted.has(`performance/${short}`)
+      ? [{ name: `${name}-${short}`, type: `performance/${short}` }]
+      : []
   const top = stack([
     { name: `${name}-dht`, type: 'cluster/distribute', below: spread },
     { name: `${name}-utime`, type: 'features/utime', options: { noatime: 'on' } },
-    { name: `${name}-write-behind`, type: 'performance/write-behind' },
-    { name: `${name}-open-behind`, type: 'performance/open-behind' },
-    { name: `${name}-quick-read`, type: 'performance/quick-read' },
-    { name: `${name}-md-cache`, type: 'performance/md-cache' },
-    { name: `${name}-io-threads`, type: 'performance/io-threads' },
+    ...CLIENT_LAYERS.flatMap(optional),
     { name, type: 'debug/io-stats' },
   ])
-  return text([...clients, ...sets, ...top])
+  const withOptions = (layer: Layer): Layer => ({
+    ...layer,
+    options: { ...layer.options, ...optionsOf(options, 'client', layer.type) },
+  })
+  return text([...clients, ...sets, ...top].map(withOptions))
 }
+
+/** Bottom to top, as glusterd puts them. */
+const CLIENT_LAYERS = [
+  'write-behind',
+  'read-ahead',
+  'readdir-ahead',
+  'io-cache',
+  'open-behind',
+  'quick-read',
+  'nl-cache',
+  'md-cache',
+  'io-threads',
+]

@@ -120,8 +120,8 @@ export class Embedded {
   /** Process of brick number `n`, from 1; undefined while it does not run. */
   async pid(n: number): Promise<number | undefined> {
     const { stdout } = await this.gluster('status', 'vol')
-    const pid = /(\d+)$/.exec(stdout.split('\n')[n + 1]!.trimEnd())
-    return pid === null ? undefined : Number(pid[1])
+    const row = new RegExp(`:${this.bricks[n - 1]}\\s+\\S+\\s+[YN]\\s+(\\d+)$`, 'm').exec(stdout)
+    return row === null ? undefined : Number(row[1])
   }
 
   async kill(n: number): Promise<void> {
@@ -129,6 +129,14 @@ export class Embedded {
     assert.ok(pid !== undefined, `brick ${n} runs`)
     process.kill(pid, 'SIGKILL')
     await eventually('the brick is known to be down', async () => (await this.pid(n)) === undefined)
+  }
+
+  /** The management server alone, by kill -9. */
+  async killServer(): Promise<void> {
+    const { stdout } = await run(['pgrep', '-f', `${this.directory} -p ${this.port} serve`])
+    const pid = Number(stdout.trim())
+    process.kill(pid, 'SIGKILL')
+    await eventually('the server is gone', () => !fs.existsSync(`/proc/${pid}`))
   }
 
   async end(): Promise<void> {

@@ -3,21 +3,11 @@
  * without GlusterFS; needs root and /dev/fuse.
  */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import {
-  digest,
-  Embedded,
-  embeddedSkip,
-  eventually,
-  freePort,
-  isMounted,
-  stockClient,
-} from '../lib/embedded.ts'
+import { digest, Embedded, embeddedSkip, eventually, stockClient } from '../lib/embedded.ts'
 import { projectRoot, run } from '../lib/sandbox.ts'
 
 const skip = embeddedSkip()
@@ -98,6 +88,38 @@ describe('a 4+2 volume on our bricks', { skip, timeout: 120_000 }, () => {
     assert.equal(digest(fs.readFileSync(at('old'))), digest(Buffer.concat([before, later])))
   })
 
+  test('bricks and mount survive the management server, and the next one finds them', async () => {
+    await volume.gluster('start', 'vol', 'force')
+    const pids = async (): Promise<unknown[]> =>
+      Promise.all(volume.bricks.map((_, i) => volume.pid(i + 1)))
+    const before = await pids()
+    await volume.killServer()
+    const at = join(volume.mountPoint, 'meanwhile')
+    fs.writeFileSync(at, 'no server')
+    assert.match((await volume.fails('status', 'vol')).stderr, /no management server runs/)
+    process.kill(Number(before[0]), 'SIGKILL')
+    await volume.gluster('start', 'vol', 'force')
+    const after = await pids()
+    assert.deepEqual(after.slice(1), before.slice(1))
+    assert.ok(after[0] !== before[0] && after[0] !== undefined, 'the one that died is started')
+    assert.equal(fs.readFileSync(at, 'utf8'), 'no server')
+    await volume.kill(2)
+    await volume.gluster('start', 'vol', 'force')
+    assert.notEqual(await volume.pid(2), before[1])
+  })
+
+  test('one directory, one brick process', async () => {
+    const other = await volume.fails('-d', `${volume.directory}/other`, 'serve')
+    assert.notEqual(other.status, 0, 'the port is taken')
+    const args = ['vol-0.vol', 'second.log', 'second.json'].map((name) =>
+      join(volume.directory, name === 'vol-0.vol' ? 'volumes' : 'logs', name),
+    )
+    const brick = join(projectRoot, 'dist/src/server/brick.js')
+    const second = await run([process.execPath, brick, ...args], { mayFail: true })
+    assert.equal(second.status, 1)
+    assert.match(fs.readFileSync(args[1]!, 'latin1'), /b1 is in use: another process serves it/)
+  })
+
   test('says why it refuses', async () => {
     assert.match((await volume.fails('start', 'vol')).stderr, /is started already/)
     assert.match((await volume.fails('destroy', 'vol')).stderr, /stop it first/)
@@ -127,33 +149,4 @@ describe('a distributed volume on our bricks', { skip, timeout: 120_000 }, () =>
     useFiles(volume.mountPoint)
     await volume.unmount()
   })
-})
-
-test('npm start: mounts, Ctrl-C leaves nothing, the files stay', {
-  skip,
-  timeout: 60_000,
-}, async () => {
-  const directory = fs.mkdtempSync(join(tmpdir(), 'glusterfs-ts-demo-'))
-  const mountPoint = join(directory, 'mnt')
-  const demo = join(projectRoot, 'dist/src/server/demo.js')
-  const port = String(await freePort())
-  const words = ['--directory', directory, '--mount', mountPoint, '--port', port]
-  for (const round of [1, 2]) {
-    const child = spawn(process.execPath, [demo, ...words], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    let text = ''
-    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-      text += chunk
-    })
-    const ended = new Promise((resolve) => child.once('exit', resolve))
-    await eventually('mounted', () => text.includes('Ctrl-C'))
-    if (round === 1) fs.writeFileSync(join(mountPoint, 'hello'), 'hello')
-    assert.equal(fs.readFileSync(join(mountPoint, 'hello'), 'utf8'), 'hello')
-    child.kill('SIGINT')
-    assert.equal(await ended, 0)
-    assert.equal(isMounted(mountPoint), false)
-    assert.equal((await run(['pgrep', '-f', directory], { mayFail: true })).stdout, '')
-  }
-  fs.rmSync(directory, { recursive: true })
 })

@@ -103,7 +103,7 @@ describe('a brick over TCP', { skip, timeout: 60_000 }, () => {
 
   before(async () => {
     fs.writeFileSync(join(directory, 'secret'), 'secret')
-    const volume = new VolumeStore(directory).create('vol', undefined, [path])
+    const volume = new VolumeStore(directory).create('vol', {}, [path])
     const text = brickVolfile(volume, path, '127.0.0.1').replace(
       'type protocol/server\n',
       `type protocol/server\n    option auth.login.${path}.allow bob\n` +
