@@ -197,6 +197,8 @@ let mounts = 0
 export class Volume {
   readonly name: string
   readonly bricks: string[]
+  /** Command lines of bricks that were killed, by index. */
+  readonly #killed = new Map<number, string[]>()
 
   constructor(name: string, bricks: string[]) {
     this.name = name
@@ -258,6 +260,8 @@ export class Volume {
   async killBrick(index: number): Promise<void> {
     const pid = this.brickPid(index)
     if (pid === undefined) throw new Error(`brick ${index} of ${this.name} is not running`)
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0').slice(0, -1)
+    this.#killed.set(index, words)
     process.kill(pid, 'SIGKILL')
     for (let i = 0; i < 100 && existsSync(`/proc/${pid}`); i++) await sleep(10)
   }
@@ -265,6 +269,14 @@ export class Volume {
   /** Ends a volume that is not needed any more: faster than stopping it. */
   async killBricks(): Promise<void> {
     for (const i of this.bricks.keys()) await this.killBrick(i)
+  }
+
+  /** Starts a brick that was killed, on its old port: ten times as fast as through glusterd. */
+  async restartBrick(index: number): Promise<void> {
+    const words = this.#killed.get(index)
+    if (words === undefined) throw new Error(`brick ${index} of ${this.name} was not killed`)
+    this.#killed.delete(index)
+    await run(words)
   }
 
   /** Starts the bricks that do not run. */

@@ -29,6 +29,7 @@ export async function readv(ec: Disperse, frame: Frame, req: Req<'readv'>): Prom
     query: true,
   })
   if (tx.errno !== 0) return tx
+  const fragmentSize = geometry.fragmentLength(tx.session.size)
   try {
     const answer = await tx.send('readv', {
       spread: 'some',
@@ -41,6 +42,7 @@ export async function readv(ec: Disperse, frame: Frame, req: Req<'readv'>): Prom
         flags: req.flags,
         xdata,
       }),
+      onReply: (_brick, rep) => clipped(rep, fragmentSize - start / geometry.dataCount),
     })
     const { rep } = answer
     if (rep.errno !== 0) return rep
@@ -60,6 +62,23 @@ export async function readv(ec: Disperse, frame: Frame, req: Req<'readv'>): Prom
   } finally {
     tx.end()
   }
+}
+
+/**
+ * A brick's answer to a read without what lies behind the end of the file: a client that died while
+ * the file grew leaves fragments of different lengths.
+ */
+function clipped(rep: Rep<'readv'>, sizeMax: number): Rep<'readv'> {
+  if (rep.errno !== 0 || rep.size <= sizeMax) return rep
+  const size = Math.max(0, sizeMax)
+  const data: Buffer[] = []
+  let left = size
+  for (const part of rep.data) {
+    if (left === 0) break
+    data.push(part.subarray(0, left))
+    left -= data.at(-1)!.length
+  }
+  return { ...rep, data, size }
 }
 
 function decodeAnswer(
@@ -118,7 +137,11 @@ export async function readStripe(
   if (rep.errno !== 0) return rep
   if (rep.size === 0) return { errno: 0, stripe: Buffer.alloc(stripeSize) }
   if (rep.size !== CHUNK_SIZE) return brokenFragment(ec, inode, rep.size)
-  return { errno: 0, stripe: decodeAnswer(ec, answer, rep.size, 0, stripeSize, false).data }
+  const stripe = decodeAnswer(ec, answer, rep.size, 0, stripeSize, false).data
+  // Zeros already, unless a client died while the file grew.
+  const { size } = tx.session
+  if (offset + stripeSize > size) stripe.fill(0, Math.max(0, size - offset))
+  return { errno: 0, stripe }
 }
 
 export async function seek(ec: Disperse, frame: Frame, req: Req<'seek'>): Promise<Rep<'seek'>> {

@@ -64,6 +64,13 @@ export class Session {
   readonly opened = new WeakSet<Fd>()
   /** The unfinished repair of a brick was reported. */
   repairReported = false
+  /**
+   * Marks of changes that nobody finished were found: a client died while it changed data, or bricks
+   * missed some. What lies behind the end of the file may then be anything.
+   */
+  stale = false
+  /** Cutting it off, once for all fops that grow the file. */
+  cutting: Promise<Errno | 0> | undefined
   readonly stripes: StripeCache
   /** True once version (and size of a regular file) were read. */
   known = false
@@ -154,7 +161,8 @@ export class Session {
       dict.setBytes(XATTR_SIZE, word(0))
       dict.setBytes(XATTR_CONFIG, word(0))
     }
-    if (dirtyData || dirtyMetadata) {
+    // Asked for with the size, though zero: marks that are there tell of a client that died.
+    if (dirtyData || dirtyMetadata || withSize) {
       dict.setBytes(XATTR_DIRTY, words(dirtyData ? 1 : 0, dirtyMetadata ? 1 : 0))
     }
     const replies = await this.#xattrop(frame, this.good & this.#ec.up, dict)
@@ -163,6 +171,8 @@ export class Session {
       this.release = true
       return agreed
     }
+    const [marks] = readWords(agreed.dict.getBytes(XATTR_DIRTY))
+    if (withSize && marks > (dirtyData ? 1n : 0n)) this.stale = true
     if (dirtyData) this.#dirty[WORD_DATA] = true
     if (dirtyMetadata) this.#dirty[WORD_METADATA] = true
     return query ? this.#learn(agreed.dict, withSize) : { errno: 0 }

@@ -5,7 +5,7 @@
 import { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
-import type { FopName, Req } from '../../../src/core/fop.ts'
+import type { FopName, Rep, Req } from '../../../src/core/fop.ts'
 import { CLIENT_PID_SELF_HEALD, type Frame } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
@@ -44,6 +44,8 @@ export interface Send<K extends FopName> {
   reading?: boolean
   /** On whose behalf; the caller of the fop by default. */
   frame?: Frame
+  /** Changes an answer before it is compared with the others'. */
+  onReply?: (brick: number, reply: Rep<K>) => Rep<K>
 }
 
 /** A transaction under way; `end` must be called. */
@@ -93,6 +95,7 @@ export class Transaction {
       healing: healing & targets,
       strict: this.#lockedGfids(also),
       req: (brick) => how.req(brick, xdata),
+      ...(how.onReply === undefined ? {} : { onReply: how.onReply }),
     })
     for (const session of sessions) this.#book(session, answer, targets, updates)
     if (updates && answer.rep.errno !== 0 && happenedElsewhere(answer, healing)) {
@@ -145,8 +148,10 @@ export class Transaction {
     }
     const bad = ec.up & ~(session.good | session.healing | (targets & ~answer.sent))
     if (bad === 0) {
-      // Usually a healer is at work; if it died nobody but the next one ends the repair.
-      if ((session.healing & ec.up) === 0 || session.repairReported) return
+      // Usually a healer is at work; if it died nobody but the next one ends the repair. Nor does
+      // the self-heal daemon end what a client left that died while a file grew.
+      const unfinished = (session.healing & ec.up) !== 0 || session.stale
+      if (!unfinished || session.repairReported) return
       session.repairReported = true
       ec.reportDamage(this.#frame, session.inode, this.#intent)
       return

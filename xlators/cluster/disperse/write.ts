@@ -1,14 +1,10 @@
-/** writev: whole stripes encoded to every brick; partial ones are completed first. */
-import { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
-import type { Fd } from '../../../src/core/fd.ts'
-import type { Ok, Rep, Req } from '../../../src/core/fop.ts'
-import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
-import { bricksOf } from '../common/mask.ts'
+import type { Rep, Req } from '../../../src/core/fop.ts'
+import type { Frame } from '../../../src/core/frame.ts'
 import { CHUNK_SIZE } from './codec/index.ts'
-import type { Answer } from './dispatch.ts'
 import type { Disperse } from './index.ts'
 import { readStripe } from './read.ts'
+import { cutLeftovers, sendStripes } from './stripe-write.ts'
 import { begin, type Transaction } from './transaction.ts'
 
 const O_APPEND = 0o2000
@@ -46,6 +42,8 @@ export async function writev(
     const start = geometry.down(offset)
     const head = offset - start
     const end = geometry.up(offset + req.size)
+    const errno = await cutLeftovers(ec, frame, tx, req.fd, end)
+    if (errno !== 0) return { errno }
     const edges = await readEdges(ec, frame, tx, offset, offset + req.size)
     if (edges.errno !== 0) return edges
     const pieces = [edges.before, ...req.data, edges.after]
@@ -101,73 +99,6 @@ async function readEdges(
   const rest = first === last ? head.stripe : tail.stripe
   const after = rest.length > 0 ? rest.subarray(to - last) : Buffer.alloc(end - to)
   return { errno: 0, before, after }
-}
-
-/** Encodes `length` bytes of whole stripes and writes the fragments to all bricks. */
-async function sendStripes(
-  ec: Disperse,
-  tx: Transaction,
-  req: Req<'writev'>,
-  length: number,
-  frame?: Frame,
-): Promise<Answer<'writev'>> {
-  const { dataCount } = ec.geometry
-  const bricks = bricksOf(tx.session.writable & ec.up)
-  const { buffers, loan } = ec.lends
-    ? ec.codec.encodeLent(req.data, length, bricks)
-    : { buffers: ec.codec.encode(req.data, length, bricks) }
-  const byBrick = new Map(bricks.map((brick, index) => [brick, buffers[index]!]))
-  try {
-    return await tx.send('writev', {
-      spread: 'all',
-      xdata: req.xdata,
-      ...(frame === undefined ? {} : { frame }),
-      req: (brick, xdata) => ({
-        fd: req.fd,
-        data: [byBrick.get(brick)!],
-        size: length / dataCount,
-        offset: req.offset / dataCount,
-        flags: req.flags & ~O_APPEND,
-        xdata,
-      }),
-    })
-  } finally {
-    // All bricks have answered; a socket that gave up its call holds the loan until it closes.
-    loan?.drop()
-  }
-}
-
-/**
- * Zeroes user bytes [from, to), which lie in one stripe, as the translator itself. `fd` may be
- * anonymous.
- */
-export async function zeroInStripe(
-  ec: Disperse,
-  frame: Frame,
-  tx: Transaction,
-  fd: Fd,
-  from: number,
-  to: number,
-): Promise<Ok<'writev'> | { errno: Errno }> {
-  const { geometry } = ec
-  const start = geometry.down(from)
-  const old = await readStripe(ec, frame, tx, start)
-  if (old.errno !== 0) return old
-  const stripe = Buffer.from(old.stripe)
-  stripe.fill(0, from - start, to - start)
-  tx.session.stripes.invalidate(start, start + stripe.length)
-  const req: Req<'writev'> = {
-    fd,
-    data: [stripe],
-    size: stripe.length,
-    offset: start,
-    flags: 0,
-    xdata: new Dict().setStr('glusterfs-internal-fop', 'yes'),
-  }
-  const root = frame.with({ uid: ROOT_CREDS.uid, gid: ROOT_CREDS.gid })
-  const { rep } = await sendStripes(ec, tx, req, stripe.length, root)
-  if (rep.errno !== 0) return rep
-  return rep.size === CHUNK_SIZE ? rep : { errno: E.IO }
 }
 
 /** A copy of the last `length` bytes of `pieces`. */

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { E } from '../../../../src/core/errno.ts'
+import { Codec } from '../../../../xlators/cluster/disperse/codec/codec.ts'
 import {
   checkFragments,
   disperseGraph,
@@ -99,4 +100,37 @@ void test('bricks that took a change most refused are behind, not equal', async 
   await volume.bench.ok('getxattr', { loc, name: 'trusted.ec.heal' })
   await letGo(volume)
   checkFragments(volume, '/f', content)
+})
+
+void test('what a client left that died while a file grew never comes to light', async () => {
+  const volume = await disperseGraph(4, 2)
+  const content = vectorBytes(1, 5000)
+  await volume.mount.close(await newFile(volume, 'f', content))
+  await letGo(volume)
+  // It had written further, in the last stripe too, some fragments more than others, and not stored
+  // the size.
+  const last = Buffer.concat([content.subarray(4096), Buffer.alloc(6144 - 5000, 0xbb)])
+  const all = volume.bricks.map((_, brick) => brick)
+  const fragments = new Codec(volume.disperse.geometry).encode([last], last.length, all)
+  for (const [brick, { store }] of volume.bricks.entries()) {
+    const file = store.at('/f')!
+    const kept = [file.data.subarray(0, 1024), fragments[brick]!]
+    file.data = Buffer.concat([...kept, Buffer.alloc(brick < 3 ? 2048 : 1024, 0xaa)])
+    file.xattrs.set('trusted.ec.dirty', Buffer.concat([one, one]))
+  }
+  assert.ok((await readAll(volume, 'f')).equals(content))
+  const fd = await volume.mount.open('f')
+  assert.ok(typeof fd !== 'number')
+  const change = vectorBytes(2, 100)
+  assert.equal(await volume.mount.write(fd, 9000, change), 0)
+  const expected = Buffer.alloc(9100)
+  content.copy(expected)
+  change.copy(expected, 9000)
+  assert.ok((await readAll(volume, 'f')).equals(expected))
+  await volume.mount.close(fd)
+  await letGo(volume)
+  await readAll(volume, 'f')
+  await healsDone(volume)
+  await letGo(volume)
+  checkFragments(volume, '/f', expected)
 })
