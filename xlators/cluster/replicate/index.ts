@@ -45,6 +45,8 @@ interface FdState {
   opened: number
   /** Bricks where it is being opened now. */
   opening: number
+  /** The set of bricks it was last tried with to open it on more of them. */
+  triedIn: number
   /** It was used for a POSIX lock. */
   locked: boolean
 }
@@ -354,7 +356,7 @@ export class Replicate extends Xlator<typeof options> {
   }
 
   fdOpened(fd: Fd, bricks: number): void {
-    this.#fds.set(fd, { opened: bricks, opening: 0, locked: false })
+    this.#fds.set(fd, { opened: bricks, opening: 0, triedIn: -1, locked: false })
   }
 
   /** Where `fd` was opened; `undefined` for an fd of somebody else's making. */
@@ -388,8 +390,8 @@ export class Replicate extends Xlator<typeof options> {
 
   #upcall(event: Event & { type: 'upcall' }, from: Xlator | undefined): void {
     const { upcall } = event
-    if (upcall.type === 'inodelk-contention') {
-      if (upcall.domain === this.name) this.dataLock(upcall.gfid)?.contended()
+    if (upcall.type === 'inodelk-contention' && upcall.domain === this.name) {
+      this.dataLock(upcall.gfid)?.contended()
       return
     }
     if (upcall.type !== 'cache-invalidation') {

@@ -97,7 +97,7 @@ async function ask(afr: Replicate, frame: Frame, req: Req<'lookup'>): Promise<Ro
     replies[brick] = reply
     if (reply.errno !== E.NOTCONN && reply.xdata?.getNumber(LINK_COUNT) !== 0) needHeal = true
   })
-  afr.needHeal = needHeal || up !== afr.all
+  afr.needHeal = needHeal
   return { replies, generation, doubts }
 }
 

@@ -86,7 +86,9 @@ export function fixOpen(afr: Replicate, fd: Fd): void {
   const state = afr.fdState(fd)
   if (state === undefined) return
   const missing = afr.up & ~(state.opened | state.opening)
-  if (missing === 0 || state.locked || fd.closing) return
+  if (missing === 0 || state.triedIn === afr.generation || state.locked || fd.closing) return
+  // Once: a file a brick lacks is not there before a heal.
+  state.triedIn = afr.generation
   state.opening |= missing
   fd.hold()
   afr.background('afr-fix-open', { ...ROOT_CREDS, pid: fd.pid }, async (frame) => {
