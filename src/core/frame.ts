@@ -58,6 +58,8 @@ export class Stack {
   /** Arguments of what the root frame wound last: they say which file it is about. */
   asked: unknown
   frameCount = 0
+  #holds = 0
+  #ended = false
 
   constructor(pool: CallPool, unique: number, type: string) {
     this.pool = pool
@@ -66,9 +68,20 @@ export class Stack {
     this.begin = clock.now()
   }
 
-  /** The request is answered; its frames are let go. */
+  /** The request is answered; its frames are let go, unless something of it is held. */
   end(): void {
-    this.pool.remove(this)
+    this.#ended = true
+    if (this.#holds === 0) this.pool.remove(this)
+  }
+
+  /** A part of it goes on after the answer, and stays to be seen until `drop`. */
+  hold(): void {
+    this.#holds++
+  }
+
+  drop(): void {
+    this.#holds--
+    if (this.#ended && this.#holds === 0) this.pool.remove(this)
   }
 
   /** Lets go of answered frames, so that a long job does not hold every frame it ever made. */

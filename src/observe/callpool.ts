@@ -3,7 +3,7 @@ import { clock } from '../core/clock.ts'
 import type { CallPool, Frame, Stack } from '../core/frame.ts'
 import type { DumpSink } from './dump.ts'
 import { stampText } from './log-format.ts'
-import { brickOf, pathsOf, waitingFrames } from './pending.ts'
+import { brickOf, busyBricks, pathsOf, waitingFrames } from './pending.ts'
 
 /** Calls listed one by one; beyond that only the count tells of them. */
 export const STACKS_SHOWN_MAX = 2048
@@ -21,6 +21,7 @@ export function dumpCallPool(sink: DumpSink, pool: CallPool): void {
   sink.pair('callpool_address', '0x0')
   sink.pair('callpool.cnt', pool.count)
   sink.pair('callpool.total', pool.total)
+  for (const [brick, calls] of busyBricks(pool)) sink.pair(`waiting-for.${brick}`, calls)
   let number = 0
   for (const stack of pool.stacks()) {
     if (++number > STACKS_SHOWN_MAX) break
@@ -90,7 +91,9 @@ export function framesJson(pool: CallPool): string {
     if (stacks.length === STACKS_SHOWN_MAX) break
     stacks.push(stackJson(stack, stacks.length + 1))
   }
-  return `{ \n\t"Stack": [\n${stacks.join(',\n')}\n\t],\n\t"Call_Count": ${pool.count}\n}`
+  const bricks = JSON.stringify(Object.fromEntries(busyBricks(pool)))
+  const ends = `\t"Bricks": ${bricks},\n\t"Call_Count": ${pool.count}\n}`
+  return `{ \n\t"Stack": [\n${stacks.join(',\n')}\n\t],\n${ends}`
 }
 
 function stackJson(stack: Stack, number: number): string {

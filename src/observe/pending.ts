@@ -1,6 +1,6 @@
 /** What a request that is not answered yet waits for, in words. */
 import type { Fd } from '../core/fd.ts'
-import type { Frame, Stack } from '../core/frame.ts'
+import type { CallPool, Frame, Stack } from '../core/frame.ts'
 import { inodePath } from '../core/inode.ts'
 import { Loc } from '../core/loc.ts'
 import type { Xlator } from '../core/xlator.ts'
@@ -33,4 +33,16 @@ export function brickOf(xl: Xlator): string | undefined {
   const host = xl.givenOptions.get('remote-host')
   const brick = xl.givenOptions.get('remote-subvolume')
   return host === undefined || brick === undefined ? undefined : `${host}:${brick}`
+}
+
+/** Calls under way at each brick: what those wait for that queue in a translator. */
+export function busyBricks(pool: CallPool): Map<string, number> {
+  const calls = new Map<string, number>()
+  for (const stack of pool.stacks()) {
+    for (const frame of waitingFrames(stack.frames())) {
+      const brick = brickOf(frame.xl)
+      if (brick !== undefined) calls.set(brick, (calls.get(brick) ?? 0) + 1)
+    }
+  }
+  return calls
 }

@@ -68,6 +68,8 @@ export class Meta extends Xlator<typeof options> {
     pool: this.graph.pool,
     uuid: this.graph.process.uuid,
   })
+  /** Lookups of the root that bricks have not answered in time: no more are sent meanwhile. */
+  #lateLookups = 0
   /** Content of open files. */
   readonly #contents = new FdContext<Buffer>(this)
 
@@ -359,16 +361,25 @@ export class Meta extends Xlator<typeof options> {
    * the fops that follow.
    */
   #lookupRoot(frame: Frame, req: Req<'lookup'>): MaybePromise<Rep<'lookup'>> {
+    const seen = this.#observed.root
+    if (seen !== undefined && this.#lateLookups > 0) return lastSeen(seen)
     const rep = frame.wind(this.child, 'lookup', req)
     if (!(rep instanceof Promise)) return this.#sawRoot(rep)
-    const seen = this.#observed.root
     if (seen === undefined) return rep.then((answer) => this.#sawRoot(answer))
     return new Promise((resolve) => {
+      let late = false
       const timer: Timer = clock.after(ROOT_WAIT_MS, () => {
-        resolve({ errno: 0, stat: seen.clone(), postparent: seen.clone() })
+        late = true
+        this.#lateLookups++
+        frame.stack.hold()
+        resolve(lastSeen(seen))
       })
       rep.then((answer) => {
         timer.clear()
+        if (late) {
+          this.#lateLookups--
+          frame.stack.drop()
+        }
         resolve(this.#sawRoot(answer))
       })
     })
@@ -387,6 +398,12 @@ export class Meta extends Xlator<typeof options> {
       ours(req) ? { errno: E.PERM } : frame.tail(this.child, fop, req as Req<K>)
   }
 }
+
+const lastSeen = (stat: Iatt): Rep<'lookup'> => ({
+  errno: 0,
+  stat: stat.clone(),
+  postparent: stat.clone(),
+})
 
 const NO_SUCH: { errno: Errno } = { errno: E.OPNOTSUPP }
 

@@ -217,11 +217,18 @@ describe('.meta', () => {
     assert.equal(await isPending(waiting), true)
     const rep = await waiting
     assert.equal(rep.errno, 0)
+    // what the bricks owe stays to be seen; nobody else waits for it, and no more is asked
+    assert.equal(b.graph.pool.count, 1)
+    assert.ok(!(b.run('lookup', { loc }) instanceof Promise))
+    assert.equal(child.held.length, 1)
     // the late answer is still taken
     child.take('lookup').reply({ errno: 0, stat: dirStat({ uid: 77 }), postparent: dirStat() })
     child.hold.clear()
     const named = new Loc(b.graph.inodes.newInode(), b.graph.inodes.root, '.meta')
     await new Promise<void>((resolve) => setImmediate(resolve))
     assert.equal((await b.ok('lookup', { loc: named })).postparent.uid, 77)
+    assert.equal(b.graph.pool.count, 0)
+    assert.ok((await b.ok('lookup', { loc })).errno === 0)
+    assert.equal(child.named('lookup').length, 3)
   })
 })

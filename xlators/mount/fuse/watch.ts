@@ -1,7 +1,7 @@
 import { clock, type Timer } from '../../../src/core/clock.ts'
 import type { CallPool, Frame, Stack } from '../../../src/core/frame.ts'
 import type { Log } from '../../../src/observe/log.ts'
-import { brickOf, pathsOf, waitingFrames } from '../../../src/observe/pending.ts'
+import { brickOf, busyBricks, pathsOf, waitingFrames } from '../../../src/observe/pending.ts'
 
 const LOOK_EVERY_MS = 5_000
 /** A request this old is worth a line in the log. */
@@ -59,11 +59,19 @@ export class PendingWatch {
     const file = paths.length === 0 ? '' : ` of ${paths.join(' and ')}`
     const places = waiting.slice(0, PLACES_MAX).map(placeText)
     const more = waiting.length > PLACES_MAX ? ` and ${waiting.length - PLACES_MAX} more` : ''
+    // It queues in a translator: those before it keep it.
+    const busy = waiting.some(({ xl }) => brickOf(xl) !== undefined) ? '' : this.#busy()
     const pid = frames[0]?.creds.pid
     this.#log[stack.type === 'SETLKW' ? 'info' : 'warn'](
       { unique: stack.unique, pid },
-      `${stack.type}${file} has been waiting for ${seconds} s in ${places.join(', ')}${more}`,
+      `${stack.type}${file} has been waiting for ${seconds} s in ${places.join(', ')}${more}${busy}`,
     )
+  }
+
+  #busy(): string {
+    const bricks = [...busyBricks(this.#pool)].sort(([, a], [, b]) => b - a).slice(0, PLACES_MAX)
+    const list = bricks.map(([brick, calls]) => `${brick} (${calls})`)
+    return list.length === 0 ? '' : `; calls are under way at ${list.join(', ')}`
   }
 }
 
