@@ -73,6 +73,8 @@ export class Replicate extends Xlator<typeof options> {
   readonly reads = new ReadChild(this)
   /** Counts changes of the set of connected bricks. */
   generation = 0
+  /** Milliseconds a choice of a copy in split-brain lasts. */
+  choiceMs = 300_000
   /** Some brick holds marks for others: what a brick lists need not be current. */
   needHeal = true
   readonly #states = new InodeContext<InodeState>(this.self)

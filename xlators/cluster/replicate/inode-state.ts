@@ -1,5 +1,7 @@
 /** What this mount knows of the copies of one object (the inode context of AFR). */
 
+import type { Timer } from '../../../src/core/clock.ts'
+
 export class InodeState {
   /** The set of connected bricks the masks below were learned with; -1 for never. */
   generation = -1
@@ -15,6 +17,7 @@ export class InodeState {
   refreshing: { generation: number; doubts: number; done: Promise<{ errno: number }> } | undefined
   /** The copy an administrator looks at in a split-brain; -1 for none. */
   choice = -1
+  choiceEnds: Timer | undefined
   /** The copy that favorite-child-policy takes in a split-brain; -1 for none. */
   favorite = -1
   /** The split-brain was logged; once until it is over. */

@@ -10,7 +10,7 @@ import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
 import { S_IFDIR, S_IFMT } from '../../../src/core/iatt.ts'
 import type { Loc } from '../../../src/core/loc.ts'
 import { bit, bricksOf, has } from '../common/mask.ts'
-import { LINK_COUNT, METADATA } from './change-log.ts'
+import { LINK_COUNT, METADATA, type Verdict } from './change-log.ts'
 import { healMetadata, healName } from './heal.ts'
 import type { Replicate } from './index.ts'
 import { noteSplitBrain } from './split-brain.ts'
@@ -235,6 +235,7 @@ function judged(afr: Replicate, frame: Frame, loc: Loc, round: Round, good: numb
   const verdict = afr.changes.judge(replies)
   state.learned(round.generation, round.doubts, verdict.data, verdict.metadata)
   const { stat } = replies[bricksOf(good)[0]!] as Ok<'lookup'>
+  doubtKnown(afr, loc, stat.gfid, verdict)
   const directory = (stat.mode & S_IFMT) === S_IFDIR
   if (verdict.blamed !== 0) {
     afr.heals.inode(frame, afr.graph.inodes.findOrNew(stat.gfid, stat.mode & S_IFMT))
@@ -253,6 +254,14 @@ function judged(afr: Replicate, frame: Frame, loc: Loc, round: Round, good: numb
   if (rest === 0) return { errno: E.NOTCONN }
   const some = (verdict.metadata & rest) !== 0 ? verdict.metadata & rest : rest
   return replyOf(afr, loc, replies, bricksOf(some)[0]!, good, true)
+}
+
+/** A new name of a known object: what is known of it may be older than this answer. */
+function doubtKnown(afr: Replicate, loc: Loc, gfid: Gfid, verdict: Verdict): void {
+  const known = afr.graph.inodes.byGfid(gfid)
+  if (known === undefined || known === loc.inode) return
+  const state = afr.state(known)
+  if (state.data !== verdict.data || state.metadata !== verdict.metadata) state.doubts++
 }
 
 /** For choosing a brick by gfid before the object is linked. */

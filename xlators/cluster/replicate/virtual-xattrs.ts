@@ -5,7 +5,18 @@ import type { Ok, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { healInfo, healSplitBrain } from './heal.ts'
 import type { Replicate } from './index.ts'
+import { markNewBrick } from './new-brick.ts'
 import { everywhere } from './open.ts'
+import {
+  CHOICE,
+  CHOICE_TIMEOUT,
+  choose,
+  chooseFor,
+  FINALIZE,
+  finalize,
+  STATUS,
+  splitBrainStatus,
+} from './split-brain-commands.ts'
 import { errorReply, finalErrno } from './transaction.ts'
 
 const NODE_UUID = 'trusted.glusterfs.node-uuid'
@@ -35,6 +46,8 @@ export function virtualGetxattr(
       )
     case NODE_UUID:
       return gather(afr, frame, req, name, (texts) => texts.find((text) => text !== undefined)!)
+    case STATUS:
+      return splitBrainStatus(afr, frame, req.loc.inode)
     case 'glusterfs.heal-info':
       return healInfo(afr, frame, req.loc)
     case 'glusterfs.heal-sbrain':
@@ -51,12 +64,27 @@ export function virtualGetxattr(
   return undefined
 }
 
-/** `undefined` for a stored name. */
+/** Commands in the form of xattrs; `undefined` for names that are stored. */
 export function virtualSetxattr(
-  _afr: Replicate,
-  _frame: Frame,
-  _req: Req<'setxattr'>,
+  afr: Replicate,
+  frame: Frame,
+  req: Req<'setxattr'>,
 ): Promise<Rep<'setxattr'>> | undefined {
+  for (const key of req.dict.entries.keys()) {
+    switch (key) {
+      case CHOICE:
+        return choose(afr, frame, req.loc.inode, req.dict.getStr(key) ?? '')
+      case CHOICE_TIMEOUT:
+        return chooseFor(afr, req.dict)
+      case FINALIZE:
+        return finalize(afr, frame, req.loc.inode, req.dict.getStr(key) ?? '')
+      case 'trusted.replace-brick':
+      case 'trusted.add-brick':
+        return markNewBrick(afr, frame, req.dict.getStr(key) ?? '', key)
+      default:
+        break
+    }
+  }
   return undefined
 }
 
