@@ -13,6 +13,7 @@
 import * as fs from 'node:fs'
 import { Socket, type SocketConstructorOpts } from 'node:net'
 import { assert } from '../core/assert.ts'
+import { allocateData } from '../core/data-memory.ts'
 import { type Errno, errnoOfError } from '../core/errno.ts'
 import { GlusterError } from '../core/errors.ts'
 import { type AttrStyle, OUT_HEADER_BYTES } from './abi.ts'
@@ -23,7 +24,7 @@ export const IO_BYTES_MAX = 1048576
 /** Largest request: a WRITE with its headers; SETXATTR (64 KiB) and BATCH_FORGET fit as well. */
 const MESSAGE_BYTES_MAX = IO_BYTES_MAX + 4096
 /** Requests are read into a slab of this many largest requests; WRITE data stays in it. */
-const SLAB_MESSAGES = 4
+const SLAB_MESSAGES = 2
 /** WRITE data up to this size is copied, so that a few bytes do not hold a slab in memory. */
 const COPY_BYTES_MAX = 32768
 /** Replies up to this size are joined and written from one buffer, which is cheaper than writev. */
@@ -135,7 +136,7 @@ export class FuseDevice {
     this.#slabUsed += (this.#taken + 63) & ~63
     this.#taken = 0
     if (this.#slabUsed + MESSAGE_BYTES_MAX > this.#slab.length) {
-      this.#slab = Buffer.allocUnsafeSlow(SLAB_MESSAGES * MESSAGE_BYTES_MAX)
+      this.#slab = allocateData(SLAB_MESSAGES * MESSAGE_BYTES_MAX)
       this.#slabUsed = 0
     }
     this.#window = this.#slab.subarray(this.#slabUsed, this.#slabUsed + MESSAGE_BYTES_MAX)

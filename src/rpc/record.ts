@@ -10,6 +10,7 @@
  * is not copied here. A chunk of which a part was handed out is never written again before `end`.
  */
 
+import { allocateData } from '../core/data-memory.ts'
 import { LAST_FRAGMENT, RECORD_MARK_SIZE as MARK_BYTES } from '../xdr/rpc-msg.ts'
 
 /** Longest record accepted, bytes. The largest legal ones carry a volfile (16 MiB). */
@@ -191,12 +192,12 @@ export class RecordReader {
     let filled = 0
     let rest: Buffer
     if (early.length <= PAYLOAD_COPY_MAX) {
-      rest = Buffer.allocUnsafeSlow(length - headLength)
+      rest = allocateData(length - headLength)
       filled = early.copy(rest)
     } else {
       this.#pinned = true
       parts.push(early)
-      rest = Buffer.allocUnsafeSlow(length - head.length)
+      rest = allocateData(length - head.length)
     }
     // Nothing is read into the chunk while the payload is, so the head stays as it is.
     this.#waiting = { head: head.subarray(0, headLength), parts, rest, filled }
