@@ -76,7 +76,12 @@ describe('gluster volume …', { skip, timeout: 180_000 }, () => {
   test('… status inode: what we know', async () => {
     await sh(`cd '${mount.dir}'; ls -l`)
     const inodes = await ask('status inode')
-    assert.ok((inodes.match(/^[0-9a-f-]{36} +\d+ +\d+ +\w+/gm) ?? []).length >= 3, inodes)
+    // the root, d, f1 and f2: stock's bricks count what this client has looked up
+    const sizes = [...inodes.matchAll(/^(?:Active|LRU) Inodes\s*: (\d+)$/gm)].map(([, n]) =>
+      Number(n),
+    )
+    assert.equal(sizes.length, 2 * volume.bricks.length, inodes)
+    assert.ok(sizes[0]! + sizes[1]! >= 4, inodes)
   })
 
   test('… profile info counts what we do', async () => {
