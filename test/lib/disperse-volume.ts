@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Codec } from '../../xlators/cluster/disperse/codec/codec.ts'
 import { Geometry } from '../../xlators/cluster/disperse/codec/geometry.ts'
+import type { EditTarget, Expected } from './edit-proof.ts'
 import { gluster, run, sleep, Volume } from './sandbox.ts'
 
 /** Seconds given to locks to end before what is on the bricks counts. */
@@ -25,16 +26,10 @@ export function parseShape(text: string): Shape {
   return { copies: Number(match[1] ?? 1), data: Number(match[2]), redundancy: Number(match[3]) }
 }
 
-/** A file that should be on the volume. */
-export interface Expected {
-  readonly name: string
-  readonly content: Buffer
-}
-
 /** trusted.ec.* of one file on one brick, hex. */
 export type Counters = Record<string, string>
 
-export class DisperseVolume {
+export class DisperseVolume implements EditTarget {
   readonly shape: Shape
   readonly geometry: Geometry
   readonly volume: Volume

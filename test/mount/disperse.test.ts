@@ -1,5 +1,5 @@
 /**
- * Dispersed volumes edited by our client and the stock one in turn (test/lib/disperse-edits.ts): a
+ * Dispersed volumes edited by our client and the stock one in turn (test/lib/edit-proof.ts): a
  * short version of `npm run soak -- disperse-edits`.
  */
 import { describe, test } from 'node:test'

@@ -1,6 +1,6 @@
 /**
  * `npm run soak -- disperse-edits [COUNT [SEED]]`: 500 random edit scripts, run by our client and
- * the stock one in turn, on dispersed volumes of four shapes. See test/lib/disperse-edits.ts.
+ * the stock one in turn, on dispersed volumes of four shapes. See test/lib/edit-proof.ts.
  */
 import { proveEdits } from '../lib/disperse-edits.ts'
 import { enterSandbox } from '../lib/sandbox.ts'
