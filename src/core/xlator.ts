@@ -194,6 +194,8 @@ export interface XlatorDefinition<T extends OptionTable = OptionTable> {
   readonly type: string
   readonly class: new (init: XlatorInit<T>) => Xlator<T>
   readonly options: T
+  /** Keys beside those of the table that it reads from `givenOptions` (named after bricks, users). */
+  readonly namedOptions?: RegExp
   /** Exact number of subvolumes, or a range. */
   readonly children: number | { min: number; max: number }
 }

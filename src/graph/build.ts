@@ -275,7 +275,10 @@ export function typedOptions(
   try {
     const resolved = resolveOptions(definition.options, given)
     const where = `volume '${volume.name}' (${volume.type})`
-    for (const key of resolved.unknown) log().warn(`${where}: option '${key}' is not recognized`)
+    for (const key of resolved.unknown) {
+      if (definition.namedOptions?.test(key) === true) continue
+      log().warn(`${where}: option '${key}' is not recognized`)
+    }
     for (const { key, reason } of resolved.noEffect) {
       log().info(`${where}: option '${key}' has no effect: ${reason}`)
     }

@@ -10,7 +10,8 @@ import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
 import { type Creds, ROOT_CREDS } from '../../../src/core/frame.ts'
 import { type Gfid, NULL_GFID, newGfid, ROOT_GFID } from '../../../src/core/gfid.ts'
-import { type RunningBrick, startBrick } from '../../../src/server/brick.ts'
+import { type RunningBrick, reconfigureBrick, startBrick } from '../../../src/server/brick.ts'
+import { startLog } from '../../../src/observe/log.ts'
 import { brickVolfile } from '../../../src/server/volfiles.ts'
 import { VolumeStore } from '../../../src/server/volume.ts'
 import { legacyDict, legacyText } from '../../../src/xdr/dict.ts'
@@ -89,6 +90,7 @@ describe('a brick over TCP', { skip, timeout: 60_000 }, () => {
   const path = join(directory, 'brick')
   const clients: Client[] = []
   let brick: RunningBrick
+  let volfile: string
   const client = (): Client => {
     const made = new Client(brick.port)
     clients.push(made)
@@ -104,12 +106,12 @@ describe('a brick over TCP', { skip, timeout: 60_000 }, () => {
   before(async () => {
     fs.writeFileSync(join(directory, 'secret'), 'secret')
     const volume = new VolumeStore(directory).create('vol', {}, [path])
-    const text = brickVolfile(volume, path, '127.0.0.1').replace(
+    volfile = brickVolfile(volume, path, '127.0.0.1').replace(
       'type protocol/server\n',
       `type protocol/server\n    option auth.login.${path}.allow bob\n` +
         '    option auth.login.bob.password right\n',
     )
-    brick = await startBrick(text, 'test')
+    brick = await startBrick(volfile, 'test')
   })
   after(async () => {
     for (const { socket } of clients) socket.destroy()
@@ -144,6 +146,33 @@ describe('a brick over TCP', { skip, timeout: 60_000 }, () => {
     await refused({ 'subdir-mount': '/x' }, E.NOENT, /subdirectory/)
     assert.equal((await one.setVolume({ username: 'bob', password: 'right' }, path)).op_ret, 0)
     assert.equal((await one.call(FOP.STAT, { gfid: ROOT_GFID, xdata: undefined })).op_ret, 0)
+  })
+
+  test('auth options of a changed volfile decide about the next client, unnoted', async () => {
+    const one = client()
+    await once(one.socket, 'connect')
+    const lines: string[] = []
+    startLog({ write: (text) => void lines.push(text) }, 'INFO', {
+      json: false,
+      localtime: false,
+      repeatWindowMs: 0,
+    })
+    const withRule = (rule: string): string =>
+      volfile.replace('type protocol/server\n', `type protocol/server\n    option ${rule}\n`)
+    const rsp = async (rule: string): Promise<number> => {
+      await reconfigureBrick(brick, withRule(rule), 'test')
+      return (await one.setVolume({}, path)).op_errno
+    }
+    try {
+      assert.equal(await rsp(`auth.addr.${path}.reject 10.0.0.0/8,127.0.0.*`), E.ACCES)
+      assert.equal(await rsp(`auth.addr.${path}.reject 10.0.0.0/8`), 0)
+      assert.deepEqual(
+        lines.filter((line) => line.includes('not recognized')),
+        [],
+      )
+    } finally {
+      await reconfigureBrick(brick, volfile, 'test')
+    }
   })
 
   const create = (at: Client, bname: string, gfid: Gfid) =>

@@ -342,5 +342,6 @@ export default defineXlator({
   type: 'protocol/server',
   class: BrickServer,
   options,
+  namedOptions: /^auth\.(addr\..+\.(allow|reject)|login\..+\.(allow|password))$/,
   children: 1,
 })
