@@ -23,6 +23,8 @@ import { type Record, RecordCutter } from './records.ts'
 const CONNECTIONS_MAX = 4096
 /** Calls of one connection that are carried out at a time; more wait in the socket. */
 const OUTSTANDING_CALLS_MAX = 1024
+/** File data that the calls of one connection may hold at a time; more wait in the socket. */
+const OUTSTANDING_BYTES_MAX = 32 * 2 ** 20
 /** Reply bytes a client may leave unread before its calls wait. */
 const UNREAD_BYTES_MAX = 8 * 2 ** 20
 /** Callbacks to a client that does not read are dropped beyond this many bytes. */
@@ -30,6 +32,7 @@ const CALLBACK_BACKLOG_MAX = 2 * UNREAD_BYTES_MAX
 /** Head of a call in which a WRITE's length is found: header, credential, fixed fields. */
 const PEEK_BYTES = 512
 const SILENT_PEER_MS = 20_000
+const EMPTY = Buffer.alloc(0)
 
 /** A call for a service. Exactly one of `reply` and `refuse` must follow. */
 export interface Call {
@@ -42,6 +45,8 @@ export interface Call {
   readonly payload: Buffer[]
   /** Counts among the calls that are carried out at a time. */
   readonly counted: boolean
+  /** Bytes of file data it holds until it is answered. */
+  readonly cost: number
 }
 
 export interface Service {
@@ -58,6 +63,8 @@ export interface ListenerOptions {
   readonly log: Log
   /** Bytes at the end of a call's record that are raw data; given its header and arguments. */
   readonly payloadSize?: (header: CallHeader, body: Reader) => number
+  /** Bytes of file data a call holds until it is answered; given its header and arguments. */
+  readonly cost?: (header: CallHeader, body: Reader) => number
   /**
    * It may wait for another call of the same client (an unlock), which must be read meanwhile: not
    * counted among the calls carried out at a time.
@@ -126,9 +133,13 @@ export class ServerConnection {
   readonly #cutter: RecordCutter
   readonly #writer = new Writer()
   #out: Buffer[] = []
+  #outBytes = 0
   #flushing = false
   #outstanding = 0
+  #outstandingBytes = 0
   #callbackXid = 1
+  /** Too much is under way: nothing more is read. */
+  #busy = false
 
   constructor(listener: Listener, socket: Socket) {
     this.listener = listener
@@ -136,10 +147,7 @@ export class ServerConnection {
     this.host = (socket.remoteAddress ?? '').replace(/^::ffff:/, '')
     this.peer = `${this.host}:${socket.remotePort ?? 0}`
     this.#cutter = new RecordCutter((record) => this.#record(record))
-    socket.on('data', (chunk: Buffer) => {
-      const bad = this.#cutter.received(chunk)
-      if (bad !== undefined) this.close(bad)
-    })
+    socket.on('data', (chunk: Buffer) => this.#received(chunk))
     socket.on('error', (error) => this.close(error.message))
     socket.on('close', () => this.close('closed by the client'))
     socket.on('drain', () => this.#throttle())
@@ -169,8 +177,8 @@ export class ServerConnection {
       w.reset(start)
       throw error
     }
-    this.#done(call)
     this.#send(payload)
+    this.#done(call)
   }
 
   /** Answers that there is no result. */
@@ -251,8 +259,10 @@ export class ServerConnection {
       return
     }
     const counted = this.listener.options.waits?.(procedure) !== true
-    const call = { connection: this, header, procedure, body, payload, counted }
+    const cost = this.listener.options.cost?.(header, body) ?? 0
+    const call = { connection: this, header, procedure, body, payload, counted, cost }
     if (counted) this.#outstanding++
+    this.#outstandingBytes += cost
     this.#throttle()
     try {
       if (own !== undefined) this.#own(call)
@@ -280,6 +290,7 @@ export class ServerConnection {
 
   #done(call: Call): void {
     if (call.counted) this.#outstanding--
+    this.#outstandingBytes -= call.cost
     this.#throttle()
   }
 
@@ -287,11 +298,29 @@ export class ServerConnection {
   #throttle(): void {
     if (this.closed) return
     const isBusy =
-      this.#outstanding >= OUTSTANDING_CALLS_MAX || this.#socket.writableLength > UNREAD_BYTES_MAX
-    if (isBusy !== this.#socket.isPaused()) {
-      if (isBusy) this.#socket.pause()
-      else this.#socket.resume()
+      this.#outstanding >= OUTSTANDING_CALLS_MAX ||
+      this.#outstandingBytes > OUTSTANDING_BYTES_MAX ||
+      this.#socket.writableLength + this.#outBytes > UNREAD_BYTES_MAX
+    if (isBusy === this.#busy) return
+    this.#busy = isBusy
+    if (isBusy) {
+      this.#socket.pause()
+      this.#cutter.hold()
+      return
     }
+    // Not from within an answer: what waits may be answered at once, again and again.
+    setImmediate(() => this.#goOn())
+  }
+
+  #goOn(): void {
+    if (this.closed || this.#busy) return
+    this.#received(EMPTY)
+    if (!this.#busy) this.#socket.resume()
+  }
+
+  #received(chunk: Buffer): void {
+    const bad = this.#cutter.received(chunk)
+    if (bad !== undefined) this.close(bad)
   }
 
   /** What the writer holds and `payload` leave with everything else of this turn. */
@@ -299,6 +328,8 @@ export class ServerConnection {
     const head = this.#writer.take()
     if (this.closed) return
     this.#out.push(head, ...payload)
+    this.#outBytes += head.length
+    for (const part of payload) this.#outBytes += part.length
     if (this.#flushing) return
     this.#flushing = true
     queueMicrotask(() => process.nextTick(() => this.#flush()))
@@ -308,6 +339,7 @@ export class ServerConnection {
     this.#flushing = false
     const out = this.#out
     this.#out = []
+    this.#outBytes = 0
     if (this.closed) return
     this.#socket.cork()
     for (const part of out) this.#socket.write(part)

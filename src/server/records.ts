@@ -51,6 +51,9 @@ export class RecordCutter {
   #parts: Buffer[] = []
   #length = 0
   #stopped = false
+  #held = false
+  /** Received while held. */
+  #rest: Buffer = EMPTY
 
   constructor(deliver: (record: Record) => void) {
     this.#deliver = deliver
@@ -60,12 +63,25 @@ export class RecordCutter {
   stop(): void {
     this.#stopped = true
     this.#parts = []
+    this.#rest = EMPTY
+  }
+
+  /** No more records are delivered until `received` is called again. */
+  hold(): void {
+    this.#held = true
   }
 
   /** Takes a chunk, which is ours from now on. A text = why the stream is not record-marked RPC. */
-  received(chunk: Buffer): string | undefined {
+  received(more: Buffer): string | undefined {
+    const chunk = this.#rest.length === 0 ? more : Buffer.concat([this.#rest, more])
+    this.#rest = EMPTY
+    this.#held = false
     let at = 0
     while (at < chunk.length && !this.#stopped) {
+      if (this.#held) {
+        this.#rest = chunk.subarray(at)
+        return undefined
+      }
       if (this.#missing === 0) {
         const count = Math.min(RECORD_MARK_SIZE - this.#markBytes, chunk.length - at)
         chunk.copy(this.#mark, this.#markBytes, at, at + count)

@@ -89,6 +89,7 @@ export class BrickServer extends Xlator<typeof options> {
         { program: GF_HANDSHAKE, call: (call) => this.#handshake(call) },
       ],
       payloadSize,
+      cost,
       waits: ({ program, number }) => program === GF_FOP && WAITING.has(number),
       closed: (connection) => this.#disconnected(connection),
     })
@@ -313,6 +314,13 @@ export class BrickServer extends Xlator<typeof options> {
 function payloadSize({ prog, vers, proc }: CallHeader, body: Reader): number {
   if (prog !== GF_FOP.number || vers !== GF_FOP.version || proc !== FOP.WRITE.number) return 0
   if (body.remaining < WRITE_FIELDS_BYTES) return 0
+  return body.buffer.readUInt32BE(body.position + WRITE_SIZE_AT)
+}
+
+/** The data of a READ or WRITE; their sizes stand at the same place. */
+function cost({ prog, proc }: CallHeader, body: Reader): number {
+  const holds = prog === GF_FOP.number && (proc === FOP.WRITE.number || proc === FOP.READ.number)
+  if (!holds || body.remaining < WRITE_FIELDS_BYTES) return 0
   return body.buffer.readUInt32BE(body.position + WRITE_SIZE_AT)
 }
 

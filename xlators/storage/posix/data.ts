@@ -35,6 +35,8 @@ const WRITE_AT_ONCE_BYTES = 64 * 1024
 /** Truncations that free up to this much are done on the event loop. */
 const TRUNCATE_AT_ONCE_BYTES = 4 * 1024 * 1024
 const ZERO_CHUNK_BYTES = 1024 * 1024
+/** Of one read; clients ask for 1 MiB at most, heals for some more. */
+const READ_BYTES_MAX = 64 * 1024 * 1024
 const RCHECKSUM_BYTES_MAX = 16 * 1024 * 1024
 const O_NONBLOCK = 0o4000
 const O_WRONLY = 1
@@ -75,7 +77,7 @@ export function opendir(brick: Brick, frame: Frame, req: Req<'opendir'>): Rep<'o
 // --- read ----------------------------------------------------------------------------------------
 
 export function readv(brick: Brick, frame: Frame, req: Req<'readv'>): MaybePromise<Rep<'readv'>> {
-  if (req.size === 0) return { errno: E.INVAL }
+  if (req.size === 0 || req.size > READ_BYTES_MAX) return { errno: E.INVAL }
   const file = fileOf(brick, req.fd)
   if (file.errno !== 0) return file
   const before = statFd(file.fd)
