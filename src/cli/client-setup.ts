@@ -1,9 +1,10 @@
 /** From typed options to what the client needs to start; everything that can be checked at once. */
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { GlusterError } from '../core/errors.ts'
 import { parseXlatorOption, type XlatorOption } from '../graph/build.ts'
 import type { LogLevelName } from '../observe/log.ts'
+import { DEFAULT_TLS_DEPTH } from '../rpc/tls.ts'
 import { DEFAULT_VOLFILE, LOG_DIRECTORY } from './help.ts'
 import { userId } from './native.ts'
 import type { CliValues, CommandLine } from './options.ts'
@@ -34,6 +35,8 @@ export interface ClientSetup {
   readonly logLevel: LogLevelName
   readonly pidFile: string | undefined
   readonly secureMgmt: boolean
+  /** Of certificate chains of glusterd. */
+  readonly managementDepth: number
   readonly noEffect: CommandLine['noEffect']
 }
 
@@ -72,8 +75,21 @@ export function checkSetup(commandLine: CommandLine): ClientSetup {
     logLevel: values.debug ? 'DEBUG' : (values['log-level'] as LogLevelName),
     pidFile: values['pid-file'] === undefined ? undefined : resolve(values['pid-file']),
     secureMgmt: values['secure-mgmt'] ?? existsSync(SECURE_ACCESS_FILE),
+    managementDepth: managementDepth(),
     noEffect: commandLine.noEffect,
   }
+}
+
+/** `option transport.socket.ssl-cert-depth N` in the secure-access file. */
+function managementDepth(): number {
+  let text = ''
+  try {
+    text = readFileSync(SECURE_ACCESS_FILE, 'latin1')
+  } catch {
+    // Not there, or nothing in it: the default.
+  }
+  const depth = /^\s*option\s+transport\.socket\.ssl-cert-depth\s+(\d+)/m.exec(text)?.[1]
+  return depth === undefined ? DEFAULT_TLS_DEPTH : Number(depth)
 }
 
 function volfileOrigin(values: CliValues): VolfileOrigin {

@@ -40,6 +40,11 @@ const FIRST_LOOKUP_WAIT_MAX_MS = 90_000
 /** How long the last lines of the log may take, ms. */
 const LOG_WAIT_MAX_MS = 500
 
+/** Of a brick that its glusterd does not know to run, or that just ended. */
+const NOT_RUNNING = /is not running$|connection refused|ECONNREFUSED|^closed by the peer$/
+/** Reasons told when no brick answers. */
+const REASONS_MAX = 3
+
 /** Status of a process that was told to end by a signal, as stock gives it: its number. */
 const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const
 
@@ -239,7 +244,7 @@ class MountClient {
     if (errno === E.NOTCONN || errno === E.TIMEDOUT) {
       return new GlusterError(
         'NO_BRICK_UP',
-        `no brick of volume '${volume}' answers: is it started (gluster volume status ${volume})?`,
+        `no brick of volume '${volume}' answers: ${this.#whyNoBrick(volume)}`,
         { errno },
       )
     }
@@ -250,6 +255,17 @@ class MountClient {
       `${what} of volume '${volume}' cannot be looked up: ${errnoName(errno)}`,
       { errno },
     )
+  }
+
+  /** What the bricks' connections say; each reason once. */
+  #whyNoBrick(volume: string): string {
+    const reasons = new Set<string>()
+    for (const xl of this.#volume.graph?.xlators ?? []) {
+      const { failure } = xl as { failure?: unknown }
+      if (typeof failure === 'string' && !NOT_RUNNING.test(failure)) reasons.add(failure)
+    }
+    const started = `is it started (gluster volume status ${volume})?`
+    return reasons.size === 0 ? started : [...reasons].slice(0, REASONS_MAX).join('; ')
   }
 
   /** Unmounts, lets go of the bricks, reports a failure and ends the process. */

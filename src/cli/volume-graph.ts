@@ -15,27 +15,13 @@ import {
   type VolumeDefinition,
 } from '../graph/volfile.ts'
 import { logFor } from '../observe/log.ts'
+import { defaultTlsFiles, readTlsFiles, type TlsSettings } from '../rpc/tls.ts'
 import { ManagementConnection } from '../rpc/volfile-server.ts'
 import { type ClientSetup, volumeName } from './client-setup.ts'
 
-/** The certificates every TLS connection of this machine uses unless a volume names others. */
-const TLS_FILES = {
-  cert: '/etc/ssl/glusterfs.pem',
-  key: '/etc/ssl/glusterfs.key',
-  ca: '/etc/ssl/glusterfs.ca',
-}
-
 /** Throws GlusterError OPTION_INVALID naming the file that is missing. */
-function managementTls(): { cert: Buffer; key: Buffer; ca: Buffer } {
-  const read = (path: string): Buffer => {
-    try {
-      return readFileSync(path)
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      throw new GlusterError('OPTION_INVALID', `TLS to glusterd: cannot read ${path}: ${code}`)
-    }
-  }
-  return { cert: read(TLS_FILES.cert), key: read(TLS_FILES.key), ca: read(TLS_FILES.ca) }
+function managementTls(depth: number): TlsSettings {
+  return readTlsFiles({ ...defaultTlsFiles(), depth }, 'TLS to glusterd')
 }
 
 /** Put on top of the volfile's translators, each above the one before. */
@@ -98,7 +84,7 @@ export class VolumeGraph {
       ),
       volfileId: origin.volfileId,
       addressFamily: origin.family,
-      ...(setup.secureMgmt ? { tls: managementTls() } : {}),
+      ...(setup.secureMgmt ? { tls: managementTls(setup.managementDepth) } : {}),
       onStatedump,
       onVolfile: (text, source) => this.#changed(text, source),
     })

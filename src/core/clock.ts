@@ -94,3 +94,8 @@ export let clock: Clock = new SystemClock()
 export function setClock(replacement: Clock): void {
   clock = replacement
 }
+
+/** Seconds since 1970 of a written date, such as a certificate's `May  1 12:00:00 2027 GMT`. */
+export function secondsOf(text: string): number {
+  return Date.parse(text) / 1000
+}

@@ -9,26 +9,26 @@ import {
   type OnReadOpts,
   type Socket,
 } from 'node:net'
-import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { loanOf } from '../core/loan.ts'
 import { type Log, logFor } from '../observe/log.ts'
 import type { RecordReader } from './record.ts'
 import { setTcpTimeouts, type TcpTimeouts } from './sockopt.ts'
+import {
+  certificateRefused,
+  NOT_TLS,
+  PLAIN_HINT,
+  type TlsSettings,
+  tlsFailure,
+  tlsOptions,
+  tooDeep,
+} from './tls.ts'
 
 export type Address =
   | { readonly transport: 'tcp'; readonly host: string; readonly port: number }
   | { readonly transport: 'unix'; readonly path: string }
 
 export type AddressFamily = 'inet' | 'inet6' | 'any'
-
-/** PEM texts and settings of a TLS connection; both ends show a certificate (spec 10 s.9). */
-export interface TlsSettings {
-  readonly cert: Buffer
-  readonly key: Buffer
-  readonly ca: Buffer
-  readonly crl?: Buffer
-  readonly ciphers?: string
-}
 
 export interface SocketSettings extends TcpTimeouts {
   /** Seconds without traffic before the first keepalive probe. */
@@ -97,6 +97,8 @@ export class Transport {
   #socket: Socket
   #localPort: number
   #connected = false
+  /** The peer has said something. */
+  #heard = false
   #closed = false
   /** Gathers what was queued for sending; given by the connection, asked once a turn. */
   #drain: (() => Buffer[]) | undefined
@@ -179,6 +181,7 @@ export class Transport {
       // Called for the first read and after each: a fresh window every time.
       buffer: (() => reader.window()) as unknown as () => Buffer,
       callback: (count: number) => {
+        this.#heard = true
         reader.received(count)
         return true
       },
@@ -206,17 +209,7 @@ export class Transport {
     }
     const { tls } = settings
     if (tls === undefined) return connectSocket(target)
-    const options: ConnectionOptions = {
-      ...target,
-      cert: tls.cert,
-      key: tls.key,
-      ca: tls.ca,
-      ...(tls.crl !== undefined ? { crl: tls.crl } : {}),
-      ...(tls.ciphers !== undefined ? { ciphers: tls.ciphers } : {}),
-      // Certificates name machines as the administrator likes; the chain is what counts.
-      checkServerIdentity: () => undefined,
-    }
-    const socket = connectTls(options)
+    const socket = connectTls({ ...target, ...tlsOptions(tls) })
     // Without it, writes that wait for each other are not joined.
     Object.assign(socket, { _writev: null })
     return socket
@@ -224,6 +217,14 @@ export class Transport {
 
   #ready(socket: Socket): void {
     if (socket !== this.#socket || this.#closed) return
+    const { tls } = this.#settings
+    if (tls !== undefined) {
+      const why = tooDeep(socket as TLSSocket, tls)
+      if (why !== undefined) {
+        this.close(`TLS: ${why}`)
+        return
+      }
+    }
     this.#connected = true
     if (this.address.transport === 'tcp' && !setTcpTimeouts(socket, this.#settings)) {
       this.#log.debug('the kernel refused a keepalive or user-timeout setting')
@@ -238,7 +239,19 @@ export class Transport {
       this.#socket = this.#open()
       return
     }
-    this.close(error.message, error.code)
+    const { tls } = this.#settings
+    const hungUp = error.code === 'ECONNRESET' || error.code === 'EPIPE'
+    const told = tls === undefined ? error.message : tlsFailure(error, tls)
+    this.close(hungUp ? this.#whyHungUp(error.message) : told, error.code)
+  }
+
+  /** What it means that the peer ended the connection, if that was before it said anything. */
+  #whyHungUp(otherwise: string): string {
+    const { tls } = this.#settings
+    if (this.#heard || this.address.transport === 'unix') return otherwise
+    if (tls === undefined) return this.#connected ? PLAIN_HINT : otherwise
+    // What the peer thinks of our certificate comes after the handshake is done for us.
+    return this.#connected ? certificateRefused(tls) : NOT_TLS
   }
 
   /** Another source port to try after `code`; false when that was not the trouble. */
@@ -257,6 +270,6 @@ export class Transport {
   }
 
   #ended(socket: Socket, reason: string): void {
-    if (socket === this.#socket) this.close(reason)
+    if (socket === this.#socket) this.close(this.#whyHungUp(reason))
   }
 }

@@ -12,13 +12,8 @@ import type { Reader } from '../xdr/reader.ts'
 import type { CallHeader } from '../xdr/rpc-msg.ts'
 import { type Canceller, connect, type Ended, type Link } from './connect.ts'
 import { type Connection, ConnectionStats, call, NO_LIMITS } from './connection.ts'
-import {
-  type Address,
-  type AddressFamily,
-  addressText,
-  DEFAULT_SOCKET,
-  type TlsSettings,
-} from './transport.ts'
+import type { TlsSettings } from './tls.ts'
+import { type Address, type AddressFamily, addressText, DEFAULT_SOCKET } from './transport.ts'
 
 /** Pause before connecting again. */
 const RECONNECT_MS = 3000

@@ -16,7 +16,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { E } from '../../src/core/errno.ts'
-import { type LoadResult, startLoad } from './load.ts'
+import { type LoadKind, type LoadResult, startLoad } from './load.ts'
 import { Peer } from './peer.ts'
 import { gluster, launcher, type Mount, run, sh, sleep, space, type Volume } from './sandbox.ts'
 import { O } from './syscalls.ts'
@@ -88,12 +88,12 @@ export class LiveVolume {
   }
 
   /** Load processes that come one after the other until `rest`. */
-  work(processes: number, turnSeconds: number): void {
+  work(processes: number, turnSeconds: number, kind: LoadKind = 'all'): void {
     this.#working = true
     const worker = async (): Promise<void> => {
       while (this.#working) {
         const turn = this.#turn++
-        const result = await startLoad(`${this.mount.dir}/load-${turn}`, turn, turnSeconds)
+        const result = await startLoad(`${this.mount.dir}/load-${turn}`, turn, turnSeconds, kind)
         assert.deepEqual(result.problems, [])
         this.results.push(result)
       }
@@ -135,6 +135,10 @@ export class LiveVolume {
     await this.#locks.check()
   }
 
+  finishListing(): Promise<void> {
+    return this.#locks.finishListing()
+  }
+
   checkLocks(): Promise<void> {
     return this.#locks.check()
   }
@@ -164,6 +168,7 @@ class Locks {
   #wanted = -1
   #checked = -1
   #directory = -1
+  #listed = false
   #granted: number | undefined
 
   private constructor(witness: string) {
@@ -218,9 +223,16 @@ class Locks {
     assert.equal(await this.#holder.call('pwrite', this.#held, { bytes: 'y' }, 3), 1)
   }
 
-  async release(): Promise<void> {
+  /** Every name comes, and only once. */
+  async finishListing(): Promise<void> {
+    if (this.#listed) return
+    this.#listed = true
     while ((await this.#list(4096)) > 0) {}
     assert.equal(this.#found.size, names + 2, 'the directory lists every name')
+  }
+
+  async release(): Promise<void> {
+    await this.finishListing()
     await this.#holder.must('setlk', this.#held, 'unlock', 10, 20)
     await until('who waited gets the lock', () => this.#granted !== undefined)
     assert.equal(this.#granted, 0)
@@ -233,6 +245,8 @@ class Locks {
 }
 
 export interface Changes {
+  /** Load processes. */
+  processes: number
   /** `volume set` and `volume reset` of values the running graph takes over. */
   values: number
   /** add-brick with fix-layout. */
@@ -244,6 +258,7 @@ export interface Changes {
 /** Changes of a volume under load, one after the other. */
 export async function changeVolume(live: LiveVolume, changes: Changes): Promise<void> {
   const { volume } = live
+  live.work(changes.processes, 10)
   for (let done = 0; done < changes.values; done++) {
     const [key, value] = valueChanges[Math.floor(done / 2) % valueChanges.length]!
     await live.reconfigure(() =>
@@ -256,14 +271,20 @@ export async function changeVolume(live: LiveVolume, changes: Changes): Promise<
     await completed(volume, 'rebalance')
     await live.checkLocks()
   }
+  await live.rest()
   if (changes.removed === 0) return
+  await live.finishListing()
+  // While the copier moves files, listings may show a file twice and truncated files may grow
+  // back, through any client.
+  live.work(changes.processes, 10, 'writer')
   const brick = `node01:${volume.bricks.at(-1)!}`
   const words = ['volume', 'remove-brick', volume.name, brick]
-  await live.switchGraph(() => gluster(...words, 'start'))
+  await live.reconfigure(() => gluster(...words, 'start'))
   await completed(volume, 'remove-brick')
   await live.checkLocks()
   await live.switchGraph(() => gluster(...words, 'commit'))
   volume.bricks.pop()
+  await live.rest()
 }
 
 async function completed(volume: Volume, operation: 'rebalance' | 'remove-brick'): Promise<void> {

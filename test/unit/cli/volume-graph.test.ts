@@ -29,6 +29,7 @@ function load(path: string, ...words: string[]) {
     logLevel: 'NONE',
     pidFile: undefined,
     secureMgmt: false,
+    managementDepth: 1,
   }
   const volume = new VolumeGraph(setup, () => undefined)
   const context = {

@@ -1,9 +1,8 @@
 /** What is told to a brick at SETVOLUME, and the settings of its connection. */
-import { readFileSync } from 'node:fs'
-import { GlusterError } from '../../../src/core/errors.ts'
 import type { OptionValues } from '../../../src/core/options.ts'
 import type { GraphContext } from '../../../src/core/xlator.ts'
-import type { AddressFamily, SocketSettings, TlsSettings } from '../../../src/rpc/transport.ts'
+import { defaultTlsFiles, readTlsFiles, type TlsSettings } from '../../../src/rpc/tls.ts'
+import type { AddressFamily, SocketSettings } from '../../../src/rpc/transport.ts'
 import { type LegacyDict, legacyDict } from '../../../src/xdr/dict.ts'
 import { GF_FOP } from '../../../src/xdr/programs.ts'
 import type { ClientOptions } from './options.ts'
@@ -68,21 +67,17 @@ export function socketSettings(options: Values): SocketSettings {
 
 /** Certificates of the volume's TLS settings. Throws GlusterError naming the file. */
 export function tlsSettings(options: Values): TlsSettings {
-  const crl = options['transport.socket.ssl-crl-path']
-  const ciphers = options['transport.socket.ssl-cipher-list']
-  return {
-    cert: readPem('transport.socket.ssl-own-cert', options['transport.socket.ssl-own-cert']),
-    key: readPem('transport.socket.ssl-private-key', options['transport.socket.ssl-private-key']),
-    ca: readPem('transport.socket.ssl-ca-list', options['transport.socket.ssl-ca-list']),
-    ...(crl === undefined ? {} : { crl: readPem('transport.socket.ssl-crl-path', crl) }),
-    ...(ciphers === undefined ? {} : { ciphers }),
-  }
-}
-
-function readPem(key: string, path: string): Buffer {
-  try {
-    return readFileSync(path)
-  } catch (cause) {
-    throw new GlusterError('OPTION_INVALID', `${key}: cannot read ${path}`, { cause })
-  }
+  const files = defaultTlsFiles()
+  return readTlsFiles(
+    {
+      cert: options['transport.socket.ssl-own-cert'] ?? files.cert,
+      key: options['transport.socket.ssl-private-key'] ?? files.key,
+      ca: options['transport.socket.ssl-ca-list'] ?? files.ca,
+      crl: options['transport.socket.ssl-crl-path'],
+      ciphers: options['transport.socket.ssl-cipher-list'],
+      ecdhCurve: options['transport.socket.ssl-ec-curve'],
+      depth: options['transport.socket.ssl-cert-depth'],
+    },
+    'TLS to the brick',
+  )
 }

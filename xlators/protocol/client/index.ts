@@ -53,6 +53,8 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
   #lastEvent: UpEvent['type'] | undefined
   #reconnects = 0
   #volumeId: string | undefined
+  /** Why the brick is not connected. */
+  failure: string | undefined
   /** Why the brick does not let us in; told once. */
   #refusal: string | undefined
 
@@ -244,11 +246,13 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
 
   up(connection: Connection, childUp: boolean): void {
     this.#connection = connection
+    this.failure = undefined
     this.#refusal = undefined
     if (childUp) this.#announce({ type: 'child-up' })
   }
 
-  down(_reason: string): void {
+  down(reason: string): void {
+    this.failure = reason
     this.#disconnected()
   }
 

@@ -94,22 +94,19 @@ export const options = defineOptions({
   },
   'transport.socket.ssl-own-cert': {
     type: 'path',
-    default: '/etc/ssl/glusterfs.pem',
-    description: 'Our certificate chain.',
+    description: "Our certificate chain; default glusterfs.pem in OpenSSL's directory.",
   },
   'transport.socket.ssl-private-key': {
     type: 'path',
-    default: '/etc/ssl/glusterfs.key',
-    description: 'Its private key.',
+    description: 'Its private key; default glusterfs.key there.',
   },
   'transport.socket.ssl-ca-list': {
     type: 'path',
-    default: '/etc/ssl/glusterfs.ca',
-    description: 'Certificates that vouch for the brick.',
+    description: 'Certificates that vouch for the brick; default glusterfs.ca there.',
   },
   'transport.socket.ssl-crl-path': {
     type: 'any',
-    description: 'File of revoked certificates.',
+    description: 'File, or directory of files, of revoked certificates.',
   },
   'transport.socket.ssl-cipher-list': {
     type: 'any',
@@ -118,8 +115,8 @@ export const options = defineOptions({
   'transport.socket.ssl-cert-depth': {
     type: 'int',
     default: '1',
-    noEffect: 'certificate chains of any length are accepted',
-    description: 'Longest certificate chain.',
+    min: 0,
+    description: "Intermediate certificates allowed above the brick's.",
   },
   'transport.socket.ssl-dh-param': {
     type: 'any',
@@ -128,7 +125,6 @@ export const options = defineOptions({
   },
   'transport.socket.ssl-ec-curve': {
     type: 'any',
-    noEffect: 'the curves of OpenSSL are used',
     description: 'Curve for the key exchange.',
   },
   'tcp-window-size': {

@@ -13,7 +13,8 @@ import {
   type Limits,
 } from '../../../src/rpc/connection.ts'
 import { GLUSTERD_PORT, listPrograms, portOfBrick } from '../../../src/rpc/portmap.ts'
-import type { AddressFamily, SocketSettings, TlsSettings } from '../../../src/rpc/transport.ts'
+import type { TlsSettings } from '../../../src/rpc/tls.ts'
+import type { AddressFamily, SocketSettings } from '../../../src/rpc/transport.ts'
 import { type LegacyDict, legacyText } from '../../../src/xdr/dict.ts'
 import { HANDSHAKE } from '../../../src/xdr/programs.ts'
 import type { Reader } from '../../../src/xdr/reader.ts'
@@ -218,7 +219,10 @@ export class Session {
 
   /** What the brick's refusal means: not now, or not at all. */
   #denied(errno: Errno, text: string | undefined): 'retry' | 'stay' {
-    const reason = `the brick refuses: ${text ?? errnoName(errno)}`
+    const { tls } = this.#settings
+    const hint =
+      tls === undefined ? '' : ` (is the CN of ${tls.certFile} in the volume's auth.ssl-allow?)`
+    const reason = `the brick refuses: ${text ?? errnoName(errno)}${errno === E.ACCES ? hint : ''}`
     if (errno === E.ACCES) {
       // Asking again would not help: stay connected until the brick lets go (spec 12 C.2).
       this.state = 'refused'
