@@ -23,8 +23,12 @@ import { duplicate, pipe, writeFd } from './libc.ts'
 export const IO_BYTES_MAX = 1048576
 /** Largest request: a WRITE with its headers; SETXATTR (64 KiB) and BATCH_FORGET fit as well. */
 const MESSAGE_BYTES_MAX = IO_BYTES_MAX + 4096
-/** Requests are read into a slab of this many largest requests; WRITE data stays in it. */
+/**
+ * Requests are read into a slab of this many largest requests; WRITE data stays in it. Translators
+ * that keep data copy it out of a slab of more than three (performance/buffers.ts).
+ */
 const SLAB_MESSAGES = 2
+export const SLAB_BYTES = SLAB_MESSAGES * MESSAGE_BYTES_MAX
 /** WRITE data up to this size is copied, so that a few bytes do not hold a slab in memory. */
 const COPY_BYTES_MAX = 32768
 /** Replies up to this size are joined and written from one buffer, which is cheaper than writev. */
@@ -44,7 +48,7 @@ export class FuseDevice {
   #resolveClosed!: () => void
   #fd = -1
   #socket: Socket | undefined
-  #slab = Buffer.allocUnsafeSlow(SLAB_MESSAGES * MESSAGE_BYTES_MAX)
+  #slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
   #slabUsed = 0
   #window: Buffer
   /** Bytes of the current message that were given away. */
@@ -136,7 +140,7 @@ export class FuseDevice {
     this.#slabUsed += (this.#taken + 63) & ~63
     this.#taken = 0
     if (this.#slabUsed + MESSAGE_BYTES_MAX > this.#slab.length) {
-      this.#slab = allocateData(SLAB_MESSAGES * MESSAGE_BYTES_MAX)
+      this.#slab = allocateData(SLAB_BYTES)
       this.#slabUsed = 0
     }
     this.#window = this.#slab.subarray(this.#slabUsed, this.#slabUsed + MESSAGE_BYTES_MAX)
