@@ -1,7 +1,12 @@
 /**
- * A file of slots, each written by single writes of one generation: `slot-writer.js FILE LOG SEED`
- * overwrites slots at random until the mount fails, and notes each write before and after it in
- * LOG. What a reader finds must be, slot for slot, the last write that ended or one under way.
+ * Writers that go on until the mount fails, and note in LOG what they did.
+ *
+ * `slot-writer.js slots FILE LOG SEED FIRST`: FILE consists of slots, each written by single writes
+ * of one generation, from FIRST on. What a reader finds must be, slot for slot, the last write that
+ * ended or one under way.
+ *
+ * `slot-writer.js stream FILE LOG SEED`: appends pieces of an endless stream. A reader must find
+ * its beginning, up to the last sync or further.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
@@ -45,8 +50,14 @@ export const initialContent = (seed: number): Buffer =>
   Buffer.concat(slotsOf(seed).map(({ size }, slot) => slotContent(seed, slot, size, 0)))
 
 /** Starts a writer; its end, when the mount has gone, is for `ended`. */
-export function startWriter(file: string, log: string, seed: number, first: number): ChildProcess {
-  const words = [fileURLToPath(import.meta.url), file, log, String(seed), String(first)]
+export function startWriter(
+  kind: 'slots' | 'stream',
+  file: string,
+  log: string,
+  seed: number,
+  first = 0,
+): ChildProcess {
+  const words = [fileURLToPath(import.meta.url), kind, file, log, String(seed), String(first)]
   return spawn(process.execPath, words, { stdio: ['ignore', 'inherit', 'inherit'] })
 }
 
@@ -93,7 +104,48 @@ function write(file: string, log: string, seed: number, first: number): void {
   closeSync(notes)
 }
 
-const [, program, ...words] = process.argv
+/** The stream's bytes from `from` to `to`. */
+export function streamPart(from: number, to: number): Buffer {
+  const bytes = Buffer.allocUnsafe(to - from)
+  for (let at = from; at < to; at++) bytes[at - from] = Math.imul(at, 2654435761) >>> 24
+  return bytes
+}
+
+/** How much of the stream was synced for sure, and how much may be there. */
+export function readStreamLog(log: string): { synced: number; begun: number } {
+  const lines = readFileSync(log, 'latin1').split('\n')
+  const last = (what: string): number =>
+    Number(lines.findLast((line) => line.startsWith(`${what} `))?.split(' ')[1] ?? 0)
+  return { synced: last('synced'), begun: last('begin') }
+}
+
+const STREAM_PIECE_MAX = 5000
+const SYNC_EVERY = 8
+
+function append(file: string, log: string, seed: number): void {
+  const random = seeded(seed)
+  const notes = openSync(log, 'w')
+  const fd = sys.open(file, sys.O.O_WRONLY | sys.O.O_APPEND)
+  if (fd < 0) return
+  const stat = sys.fstat(fd)
+  if (typeof stat === 'number') return
+  let at = stat.size
+  // what was there is there to stay
+  writeSync(notes, `synced ${at}\n`)
+  for (let i = 1; ; i++) {
+    const data = streamPart(at, at + 1 + Math.floor(random() * STREAM_PIECE_MAX))
+    writeSync(notes, `begin ${at + data.length}\n`)
+    if (sys.write(fd, data) !== data.length) break
+    at += data.length
+    if (i % SYNC_EVERY !== 0) continue
+    if (sys.fsync(fd) !== 0) break
+    writeSync(notes, `synced ${at}\n`)
+  }
+  closeSync(notes)
+}
+
+const [, program, kind, ...words] = process.argv
 if (program === fileURLToPath(import.meta.url)) {
-  write(words[0]!, words[1]!, Number(words[2]), Number(words[3]))
+  if (kind === 'slots') write(words[0]!, words[1]!, Number(words[2]), Number(words[3]))
+  else append(words[0]!, words[1]!, Number(words[2]))
 }

@@ -2,39 +2,34 @@
  * The syscall matrix on dispersed volumes, with all bricks there and with as many missing as may
  * be.
  */
-import assert from 'node:assert/strict'
-import { enterSandbox, Volume } from '../lib/sandbox.ts'
+import { DisperseVolume, parseShape } from '../lib/disperse-volume.ts'
+import { enterSandbox, type Volume } from '../lib/sandbox.ts'
+import type { Difference } from './matrix/compare.ts'
+import { knownOnDisperse } from './matrix/known.ts'
 import { matrixOn } from './matrix/two-volumes.ts'
 
 const skip = await enterSandbox(import.meta.url)
 
 /**
- * DISPERSE_SHAPES=4+2 runs one. Also meant to be run with 4+2, 2x4+2 and 8+3, which take minutes
- * each and teach little beyond these two.
+ * DISPERSE_SHAPES=4+2 runs one; after the shape may come `degraded` (R bricks are killed) and `lazy`
+ * (without eager locks). `npm run soak -- disperse-matrix` runs all.
  */
 const shapes = process.env.DISPERSE_SHAPES?.split(',') ?? ['2+1', '4+2 degraded']
 
-const KNOWN = [
-  { at: /\bblocks$/, why: 'stock adds up the blocks of directories and links on all bricks' },
-  { at: /pathinfo$/, why: 'stock answers ENOMEM' },
-  { at: /^open-file-locks\//, why: 'stock finds a conflict of a file with itself' },
-  { at: /^zero-range\/grown/, why: 'stock allocates instead of zeroing' },
-]
-
-function shapeOf(shape: string): { copies: number; data: number; redundancy: number } {
-  const match = /^(?:(\d+)x)?(\d+)\+(\d+)/.exec(shape)
-  assert.ok(match !== null, `shape ${shape}`)
-  return { copies: Number(match[1] ?? 1), data: Number(match[2]), redundancy: Number(match[3]) }
-}
-
-for (const shape of shapes) {
-  const { copies, data, redundancy } = shapeOf(shape)
-  const layout = ['disperse-data', String(data), 'redundancy', String(redundancy)]
-  const bricks = copies * (data + redundancy)
+for (const words of shapes) {
+  const { data, redundancy } = parseShape(words)
+  const [shape, ...states] = words.split(' ')
+  const set: Record<string, string> = states.includes('lazy')
+    ? { 'disperse.eager-lock': 'off', 'disperse.other-eager-lock': 'off' }
+    : {}
+  const create = async (name: string): Promise<Volume> =>
+    (await DisperseVolume.create(name, parseShape(shape!), set)).volume
   const degrade = async (volume: Volume): Promise<void> => {
-    for (let i = 0; i < redundancy; i++) await volume.killBrick(2 * i + 1)
+    const target = new DisperseVolume(parseShape(shape!), volume)
+    await target.kill(Array.from({ length: redundancy }, (_, i) => 2 * i + 1))
   }
-  const kind = { shape, create: (name: string) => Volume.create(name, { bricks, layout }) }
-  const lost = shape.endsWith('degraded') ? { degrade } : {}
-  matrixOn({ ...kind, ...lost, known: KNOWN }, skip)
+  const lost = states.includes('degraded') ? { degrade } : {}
+  const known = (difference: Difference): boolean =>
+    knownOnDisperse(difference, { data, redundancy })
+  matrixOn({ shape: words, create, ...lost, known }, skip)
 }

@@ -8,8 +8,8 @@ import { enterSandbox } from '../lib/sandbox.ts'
 
 const skip = await enterSandbox(import.meta.url)
 
-const shapes = process.env.DISPERSE_SHAPES?.split(',') ?? ['2+1', '4+2', '8+3']
-const scripts = Number(process.env.DISPERSE_SCRIPTS ?? 5)
+const shapes = process.env.DISPERSE_SHAPES?.split(',') ?? ['2+1', '4+2']
+const scripts = Number(process.env.DISPERSE_SCRIPTS ?? 6)
 const seed = Number(process.env.DISPERSE_SEED ?? 1)
 
 void describe('disperse: edits by both clients', { skip, timeout: 600_000 }, () => {

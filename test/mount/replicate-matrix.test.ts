@@ -11,8 +11,6 @@ const skip = await enterSandbox(import.meta.url)
  */
 const shapes = process.env.REPLICATE_SHAPES?.split(',') ?? ['3']
 
-const KNOWN: { at: RegExp; why: string }[] = []
-
 for (const shape of shapes) {
   const match = /^(?:(\d+)x)?(\d)(a1)?/.exec(shape)
   assert.ok(match !== null, `shape ${shape}`)
@@ -25,5 +23,5 @@ for (const shape of shapes) {
   }
   const kind = { shape, create: (name: string) => Volume.create(name, { bricks, layout }) }
   const lost = shape.endsWith('degraded') ? { degrade } : {}
-  matrixOn({ ...kind, ...lost, known: KNOWN }, skip)
+  matrixOn({ ...kind, ...lost, known: () => false }, skip)
 }

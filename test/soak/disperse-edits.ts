@@ -7,10 +7,10 @@ import { enterSandbox } from '../lib/sandbox.ts'
 
 /** Shapes, and how many of the scripts each gets. */
 const shares: readonly (readonly [string, number])[] = [
-  ['2+1', 0.3],
-  ['4+2', 0.3],
-  ['2x(4+2)', 0.2],
-  ['8+3', 0.2],
+  ['2+1', 0.34],
+  ['4+2', 0.34],
+  ['2x(4+2)', 0.24],
+  ['8+3', 0.08],
 ]
 const timeMaxMs = 60 * 60_000
 

@@ -65,8 +65,8 @@ export class Session {
   /** The unfinished repair of a brick was reported. */
   repairReported = false
   /**
-   * Marks of changes that nobody finished were found: a client died while it changed data, or bricks
-   * missed some. What lies behind the end of the file may then be anything.
+   * Marks of changes that nobody finished were found: a client died while it changed data, or
+   * bricks missed some. What lies behind the end of the file may then be anything.
    */
   stale = false
   /** Cutting it off, once for all fops that grow the file. */

@@ -1,3 +1,4 @@
+/** writev: whole stripes encoded to every brick; partial ones are completed first. */
 import { E, type Errno } from '../../../src/core/errno.ts'
 import type { Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'

@@ -1,0 +1,7 @@
+/**
+ * `npm run soak -- disperse-loss [MIB]`: a brick dies in the middle of a write of 1 GiB; more than R
+ * die (test/mount/disperse-loss.test.ts).
+ */
+import { runTestFile } from '../lib/test-file.ts'
+
+runTestFile('disperse-loss', { DISPERSE_MIB: process.argv[2] ?? '1024' })
