@@ -97,6 +97,16 @@ export class ChangeLog {
     return nonZero(dict?.getBytes(this.dirty), slot)
   }
 
+  /** How often the brick whose xattrs these are blames each brick in `slot`, by brick. */
+  blames(dict: Dict | undefined, slot: Slot): number[] {
+    return this.pending.map((key) => counter(dict?.getBytes(key), slot))
+  }
+
+  /** How many changes that brick began and did not finish. */
+  unfinished(dict: Dict | undefined, slot: Slot): number {
+    return counter(dict?.getBytes(this.dirty), slot)
+  }
+
   /** The dictionary of an xattrop: the same addend for each brick in `bricks`, zeros for others. */
   xattrop(bricks: number, pending: Addend, dirty: Addend): Dict {
     const dict = new Dict().setBytes(this.dirty, dirty)
@@ -145,7 +155,9 @@ export class ChangeLog {
   }
 }
 
+const nonZero = (value: Buffer | undefined, slot: Slot): boolean => counter(value, slot) !== 0
+
 /** A value too short for the slot is a brick's mistake and counts as zeros. */
-function nonZero(value: Buffer | undefined, slot: Slot): boolean {
-  return value !== undefined && value.length >= 4 * slot + 4 && value.readInt32BE(4 * slot) !== 0
+function counter(value: Buffer | undefined, slot: Slot): number {
+  return value !== undefined && value.length >= 4 * slot + 4 ? value.readInt32BE(4 * slot) : 0
 }

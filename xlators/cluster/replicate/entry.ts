@@ -66,7 +66,10 @@ async function newName<K extends 'mknod' | 'mkdir' | 'create'>(
   const result = await oneName(afr, frame, loc, loc.inode, {
     fop,
     req,
-    markNew: (own, good, rep) => markNew(afr, own, loc.inode, good, (rep as Ok<'mknod'>).stat),
+    markNew: (own, good, rep) => {
+      const { stat } = rep as Ok<'mknod'>
+      return markNew(afr, own, { inode: loc.inode, stat }, good, afr.all & ~good)
+    },
   })
   // A file that was there before keeps its gfid, and what the bricks know of its copies.
   const asked = req.xdata?.getGfid('gfid-req')
@@ -87,17 +90,18 @@ function made(
   state.learned(afr.generation, state.doubts, copies, copies)
 }
 
-async function markNew(
+/** Records on the bricks in `good` that those in `missing` lack all of a new object. */
+export async function markNew(
   afr: Replicate,
   own: Frame,
-  inode: Inode,
+  { inode, stat }: { inode: Inode; stat: Iatt },
   good: number,
-  stat: Iatt,
+  missing: number,
 ): Promise<void> {
   const full = Number(afr.options['granular-entry-heal'])
   const value = isDir(stat) ? addend(full, 1, 1) : addend(Number(isReg(stat)), 1, 0)
   const dict = new Dict()
-  for (const brick of bricksOf(afr.all & ~good)) dict.setBytes(afr.changes.pending[brick]!, value)
+  for (const brick of bricksOf(missing)) dict.setBytes(afr.changes.pending[brick]!, value)
   const req = { loc: new Loc(inode, undefined, undefined, stat.gfid), op: XATTROP_ADD_ARRAY, dict }
   await Promise.all(bricksOf(good).map((brick) => own.wind(afr.bricks[brick]!, 'xattrop', req)))
 }

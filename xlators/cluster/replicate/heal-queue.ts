@@ -23,6 +23,11 @@ export class ReplicateHeals extends HealQueue {
     const any =
       options['data-self-heal'] || options['metadata-self-heal'] || options['entry-self-heal']
     if (!any) return
+    this.found(inode)
+  }
+
+  /** A heal made an empty copy of it. */
+  found(inode: Inode): void {
     this.add(inode.gfid, (healing) => healInode(this.#afr, healing, inode))
   }
 }

@@ -1,27 +1,63 @@
-/**
- * Self-heal by this mount: the entry points that lookups, refreshes and virtual xattrs call. What
- * they do comes next; until then damage is left to the self-heal daemon.
- */
-import { E, type Errno } from '../../../src/core/errno.ts'
-import type { Rep, Req } from '../../../src/core/fop.ts'
+/** Self-heal by this mount: what lookups, refreshes and virtual xattrs call. */
+import { Dict } from '../../../src/core/dict.ts'
+import type { Rep } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
+import { S_IFDIR, S_IFREG } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import type { Loc } from '../../../src/core/loc.ts'
+import { healCreds } from '../common/heal-queue.ts'
+import { DATA, ENTRY } from './change-log.ts'
+import { type Copies, findDirection, type HealResult, readCopies } from './heal-common.ts'
+import { healData } from './heal-data.ts'
+import { healEntries } from './heal-entry.ts'
+import { hasMetadataChange, healMetadata as healAttributes } from './heal-metadata.ts'
+import { healOneName } from './heal-name.ts'
 import type { Replicate } from './index.ts'
 
-export interface HealResult {
-  /** 0: nothing is left to heal; EIO: a split-brain; ENOTCONN: a brick is missing. */
-  errno: Errno | 0
+export type { HealResult } from './heal-common.ts'
+
+/** What of an object differs. */
+export interface Damage {
+  data: boolean
+  metadata: boolean
+  entries: boolean
+}
+
+/** Without a lock: what a change under way does may look like damage. */
+export function damageOf(afr: Replicate, inode: Inode, copies: Copies): Damage {
+  const sizes = new Set(
+    copies
+      .filter((_copy, brick) => (afr.arbiterMask & (1 << brick)) === 0)
+      .map(({ stat }) => stat.size),
+  )
+  const isFile = inode.type === S_IFREG
+  return {
+    data: isFile && (sizes.size > 1 || !findDirection(afr, copies, DATA).isClean),
+    metadata: hasMetadataChange(afr, copies),
+    entries: inode.type === S_IFDIR && !findDirection(afr, copies, ENTRY).isClean,
+  }
 }
 
 /** Background heal of an object: data, metadata, entries, as the mount's options allow. */
-export async function healInode(
-  _afr: Replicate,
-  _frame: Frame,
-  _inode: Inode,
-): Promise<HealResult> {
-  return { errno: E.OPNOTSUPP }
+export async function healInode(afr: Replicate, frame: Frame, inode: Inode): Promise<HealResult> {
+  const found = await readCopies(afr, frame, inode)
+  if (found.errno !== 0) return found
+  const { options } = afr
+  const damage = damageOf(afr, inode, found.copies)
+  let worst: HealResult = { errno: 0 }
+  if (damage.data && options['data-self-heal']) {
+    worst = await healData(afr, frame, inode)
+  }
+  if (damage.metadata && options['metadata-self-heal']) {
+    const healed = await healAttributes(afr, frame, inode)
+    if (healed.errno !== 0) worst = healed
+  }
+  if (damage.entries && options['entry-self-heal']) {
+    const healed = await healEntries(afr, frame, inode)
+    if (healed.errno !== 0) worst = healed
+  }
+  return worst
 }
 
 /**
@@ -29,48 +65,37 @@ export async function healInode(
  * answered. `gfidReq`: what to give an object without gfid. EIO fails the lookup, anything else
  * lets it go on with what the bricks say then.
  */
-export async function healName(
-  _afr: Replicate,
-  _frame: Frame,
-  _loc: Loc,
-  _gfidReq: Gfid | undefined,
+export function healName(
+  afr: Replicate,
+  frame: Frame,
+  loc: Loc,
+  gfidReq: Gfid | undefined,
 ): Promise<HealResult> {
-  return { errno: E.OPNOTSUPP }
+  return healOneName(afr, frame.with(healCreds()), loc.parent!, loc.name!, { gfidReq })
 }
 
 /** Owners, mode or xattrs differ though nobody is blamed; runs before the lookup is answered. */
-export async function healMetadata(
-  _afr: Replicate,
-  _frame: Frame,
-  _inode: Inode,
-): Promise<HealResult> {
-  return { errno: E.OPNOTSUPP }
+export function healMetadata(afr: Replicate, frame: Frame, inode: Inode): Promise<HealResult> {
+  return healAttributes(afr, frame.with(healCreds()), inode)
 }
 
 /** `getfattr -n glusterfs.heal-info`: what `gluster volume heal VOL info` asks per object. */
-export async function healInfo(
-  _afr: Replicate,
-  _frame: Frame,
-  _loc: Loc,
-): Promise<Rep<'getxattr'>> {
-  return { errno: E.OPNOTSUPP }
+export async function healInfo(afr: Replicate, frame: Frame, loc: Loc): Promise<Rep<'getxattr'>> {
+  const found = await readCopies(afr, frame.with(healCreds()), loc.inode)
+  if (found.errno !== 0) return found
+  const damage = damageOf(afr, loc.inode, found.copies)
+  const needsHeal = damage.data || damage.metadata || damage.entries
+  const { data, metadata } = splitBrainOf(afr, loc.inode, found.copies)
+  const status = data || metadata ? 'split-brain' : needsHeal ? 'heal' : 'no-heal'
+  return { errno: 0, dict: new Dict().setStr('heal-info', status) }
 }
 
-/** `glusterfs.heal-sbrain`: what `gluster volume heal VOL split-brain …` asks per object. */
-export async function healSplitBrain(
-  _afr: Replicate,
-  _frame: Frame,
-  _req: Req<'getxattr'>,
-): Promise<Rep<'getxattr'>> {
-  return { errno: E.OPNOTSUPP }
-}
-
-/** `setfattr -n replica.split-brain-heal-finalize`: the copy on `source` is right. */
-export async function finalizeSplitBrain(
-  _afr: Replicate,
-  _frame: Frame,
-  _inode: Inode,
-  _source: number,
-): Promise<HealResult> {
-  return { errno: E.IO }
+/** Is every copy blamed by another? */
+export function splitBrainOf(
+  afr: Replicate,
+  inode: Inode,
+  copies: Copies,
+): { data: boolean; metadata: boolean } {
+  const { data, metadata } = afr.changes.judge(copies)
+  return { data: inode.type === S_IFREG && data === 0, metadata: metadata === 0 }
 }

@@ -316,6 +316,11 @@ export class Replicate extends Xlator<typeof options> {
     return lock
   }
 
+  /** A heal wants the locks of an object: what is only kept for later is let go. */
+  contendedHere(gfid: Gfid): void {
+    for (const shared of this.#shared) shared.get(gfid)?.contended()
+  }
+
   /** The shared lock for data, where there is one. */
   dataLock(gfid: Gfid): InodeLock | undefined {
     return this.#shared[DATA].get(gfid)

@@ -19,7 +19,7 @@ import { type Frame, NO_LK_OWNER } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
 import type { Loc } from '../../../src/core/loc.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
-import { bit, bricksOf } from '../common/mask.ts'
+import { bit, bricksOf, count } from '../common/mask.ts'
 
 type Answer = MaybePromise<{ errno: Errno | 0 }>
 type Command = 'try' | 'wait' | 'unlock'
@@ -103,6 +103,24 @@ export async function lockAll(
   const tried = await tryAll(frame, bricks, lockees, targets)
   if (!tried.contended) return outcome(frame, bricks, lockees, tried)
   await unlockAll(frame, bricks, lockees, tried.held)
+  return outcome(frame, bricks, lockees, await waitForAll(frame, bricks, lockees, targets))
+}
+
+/**
+ * For healers, of whom one is enough: takes `lockee` on all bricks in `targets`. Who gets most of
+ * them at once waits for the rest; the others leave the object to him (EAGAIN).
+ */
+export async function lockMost(
+  frame: Frame,
+  bricks: readonly Xlator[],
+  lockee: Lockee,
+  targets: number,
+): Promise<Locks> {
+  const lockees = [lockee]
+  const tried = await tryAll(frame, bricks, lockees, targets)
+  if (!tried.contended) return outcome(frame, bricks, lockees, tried)
+  await unlockAll(frame, bricks, lockees, tried.held)
+  if (2 * count(tried.held[0]!) <= count(targets)) return { errno: E.AGAIN }
   return outcome(frame, bricks, lockees, await waitForAll(frame, bricks, lockees, targets))
 }
 

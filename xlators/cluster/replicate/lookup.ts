@@ -12,6 +12,7 @@ import type { Loc } from '../../../src/core/loc.ts'
 import { bit, bricksOf, has } from '../common/mask.ts'
 import { LINK_COUNT, METADATA, type Verdict } from './change-log.ts'
 import { healMetadata, healName } from './heal.ts'
+import { sameXattrs } from './healed-xattrs.ts'
 import type { Replicate } from './index.ts'
 import { noteSplitBrain } from './split-brain.ts'
 import { errorReply, finalErrno } from './transaction.ts'
@@ -152,29 +153,6 @@ function needsMetadataHeal(afr: Replicate, replies: Replies): boolean {
     else if (!sameXattrs(first.xdata, xdata)) differs = true
   }
   return differs
-}
-
-/** Values a heal does not copy. */
-export function isHealedXattr(key: string): boolean {
-  return !(
-    key.startsWith('trusted.afr.') ||
-    key === 'security.selinux' ||
-    key.startsWith('trusted.glusterfs.quota.size')
-  )
-}
-
-/** Of two replies that listed all xattrs. */
-export function sameXattrs(a: Dict | undefined, b: Dict | undefined): boolean {
-  return covers(a, b) && covers(b, a)
-}
-
-function covers(all: Dict | undefined, part: Dict | undefined): boolean {
-  for (const key of part?.entries.keys() ?? []) {
-    if (!/^(trusted|user|security|system)\./.test(key) || !isHealedXattr(key)) continue
-    const value = all?.getBytes(key)
-    if (value === undefined || !value.equals(part!.getBytes(key) ?? Buffer.alloc(0))) return false
-  }
-  return true
 }
 
 function answer(afr: Replicate, frame: Frame, loc: Loc, round: Round): Rep<'lookup'> {

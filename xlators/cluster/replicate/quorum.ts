@@ -20,6 +20,12 @@ export class Quorum {
     return this.type === 'auto' || this.count > 0
   }
 
+  /** Bricks it takes; 0 without a quorum. */
+  get needed(): number {
+    if (this.type === 'fixed') return this.count
+    return this.type === 'auto' ? Math.floor(this.#childCount / 2) + 1 : 0
+  }
+
   /** Without a quorum every set has it, even an empty one. */
   in(mask: number): boolean {
     if (!this.on) return true
