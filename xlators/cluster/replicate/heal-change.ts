@@ -89,6 +89,7 @@ async function make(
       umask: 0,
       xdata,
     }))
+    await forget(afr, frame, gfid, linked.good)
     return linked.good | made.good
   }
   // The brick links a file that it has under another name.
@@ -100,7 +101,17 @@ async function make(
     umask: 0,
     xdata,
   }))
+  await forget(afr, frame, gfid, made.good & elsewhere)
   return made.good
+}
+
+/** Files that were put aside and have a name again. */
+async function forget(afr: Replicate, frame: Frame, gfid: Gfid, mask: number): Promise<void> {
+  const names = anonymousNames(afr)
+  if (names === undefined || mask === 0) return
+  const aside = withGfid(afr, afr.graph.inodes.findOrNew(names.gfid, S_IFDIR), names.gfid)
+  const loc = Loc.ofName(aside, gfidText(gfid), afr.graph.inodes.newInode())
+  await eachBrick(afr, frame, mask, 'unlink', () => ({ loc, flags: 0 }))
 }
 
 /**
@@ -139,6 +150,8 @@ export async function removeName(
 async function isKept(afr: Replicate, frame: Frame, stat: Iatt): Promise<boolean> {
   if (!afr.options['use-anonymous-inode'] || stat.gfid === NULL_GFID) return false
   if (isDir(stat)) return true
+  // It has another name on this brick.
+  if (stat.nlink > 1) return false
   const inode = afr.graph.inodes.findOrNew(stat.gfid, stat.mode & S_IFMT)
   const loc = new Loc(inode, undefined, undefined, stat.gfid)
   const { good } = await eachBrick(afr, frame, afr.all, 'lookup', () => ({ loc }))
