@@ -65,7 +65,7 @@ export function checkSetup(commandLine: CommandLine): ClientSetup {
   }
   const mountPoint = resolve(commandLine.mountPoint)
   return {
-    values,
+    values: { ...values, 'dump-fuse': recording(values['dump-fuse'], mountPoint) },
     given: commandLine.given,
     foreground: values['no-daemon'] || values.debug,
     mountPoint,
@@ -90,6 +90,16 @@ function managementDepth(): number {
   }
   const depth = /^\s*option\s+transport\.socket\.ssl-cert-depth\s+(\d+)/m.exec(text)?.[1]
   return depth === undefined ? DEFAULT_TLS_DEPTH : Number(depth)
+}
+
+/** Absolute. Recording a mount through itself would wait for itself. */
+function recording(path: string | undefined, mountPoint: string): string | undefined {
+  if (path === undefined) return undefined
+  const absolute = resolve(path)
+  if (`${absolute}/`.startsWith(`${mountPoint}/`)) {
+    throw new GlusterError('BAD_VALUE', `glusterfs: --dump-fuse: ${absolute} is inside the mount`)
+  }
+  return absolute
 }
 
 function volfileOrigin(values: CliValues): VolfileOrigin {
@@ -192,4 +202,5 @@ const BRIDGE_KEYS = [
   'no-root-squash',
   'client-pid',
   'fuse-mountopts',
+  'dump-fuse',
 ] as const satisfies readonly (keyof CliValues)[]

@@ -499,8 +499,7 @@ export const cliOptions = define({
     type: 'str',
     argument: 'PATH',
     group: fuse,
-    help: 'record the FUSE traffic',
-    refuse: 'recording the FUSE traffic is not supported',
+    help: 'record every message from and to the kernel in this file',
   },
   'client-pid': {
     type: 'int',

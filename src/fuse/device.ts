@@ -18,6 +18,7 @@ import { type Errno, errnoOfError } from '../core/errno.ts'
 import { GlusterError } from '../core/errors.ts'
 import { type AttrStyle, OUT_HEADER_BYTES } from './abi.ts'
 import { duplicate, pipe, writeFd } from './libc.ts'
+import type { FuseRecorder } from './recorder.ts'
 
 /** Largest READ and WRITE, bytes: 256 pages, the kernel's limit (fs.fuse.max_pages_limit). */
 export const IO_BYTES_MAX = 1048576
@@ -40,6 +41,8 @@ export type OnMessage = (message: Buffer, end: number) => void
 
 export class FuseDevice {
   readonly style: AttrStyle
+  /** Takes a copy of every message. */
+  recorder: FuseRecorder | undefined
   /** Fixed-size replies are built here, behind room for the header, and sent at once. */
   readonly scratch = Buffer.alloc(SCRATCH_BYTES)
   readonly #header: Buffer
@@ -95,6 +98,7 @@ export class FuseDevice {
     const onread = {
       buffer: () => this.#window,
       callback: (length: number) => {
+        this.recorder?.record('R', [this.#window.subarray(0, length)])
         onMessage(this.#window, length)
         if (this.#taken > 0) this.#advance()
         return true
@@ -170,6 +174,7 @@ export class FuseDevice {
     }
     if (this.#isClosed) return false
     const body = data.length > VECTORS_MAX ? [Buffer.concat(data as Buffer[])] : data
+    this.recorder?.record('W', [this.#header, ...body])
     try {
       fs.writevSync(this.#fd, [this.#header, ...body])
       return true
@@ -188,6 +193,7 @@ export class FuseDevice {
 
   #writeScratch(size: number): boolean {
     if (this.#isClosed) return false
+    this.recorder?.record('W', [this.scratch.subarray(0, size)])
     if (writeFd(this.#fd, this.scratch, size) === size) return true
     // Again the slow way, for the reason.
     try {
@@ -203,7 +209,9 @@ export class FuseDevice {
    * the reply that follows.
    */
   notifyNow(message: Buffer): void {
-    if (!this.#isClosed) writeFd(this.#fd, message, message.length)
+    if (this.#isClosed) return
+    this.recorder?.record('W', [message])
+    writeFd(this.#fd, message, message.length)
   }
 
   /**
@@ -213,6 +221,7 @@ export class FuseDevice {
    */
   notify(message: Buffer): Promise<0 | Errno> {
     if (this.#isClosed) return Promise.resolve(0)
+    this.recorder?.record('W', [message])
     this.#notifying++
     return new Promise((resolve) => {
       fs.write(this.#fd, message, 0, message.length, null, (error) => {
@@ -228,6 +237,7 @@ export class FuseDevice {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#socket?.destroy()
+    this.recorder?.close()
     this.#closeFd()
     this.#resolveClosed()
   }

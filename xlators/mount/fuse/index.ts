@@ -44,6 +44,7 @@ import {
   unmountFuse,
 } from '../../../src/fuse/mount.ts'
 import { type FuseOps, opcodes, refusedOpcodes } from '../../../src/fuse/opcodes.ts'
+import { FuseRecorder } from '../../../src/fuse/recorder.ts'
 import { FuseRequest, type Serving } from '../../../src/fuse/request.ts'
 import type { Graph } from '../../../src/graph/build.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
@@ -189,6 +190,8 @@ export class FuseBridge extends Xlator<typeof options> {
     if (mountpoint === undefined) throw new GlusterError('MOUNT_POINT', 'no mount point given')
     this.#target = path.resolve(mountpoint)
     await checkMountPoint(this.#target)
+    const recording = this.options['dump-fuse']
+    if (recording !== undefined) this.device.recorder = new FuseRecorder(recording)
     this.device.open()
     const mountOptions = this.options['fuse-mountopts']
     try {

@@ -5,6 +5,7 @@ export const options = defineOptions({
   mountpoint: { type: 'str', description: 'Directory to mount on.' },
   'fs-display-name': { type: 'str', description: 'Source shown by mount(8).' },
   'fuse-mountopts': { type: 'str', description: 'Further mount options, comma-separated.' },
+  'dump-fuse': { type: 'path', description: 'File that records every message.' },
   'read-only': { type: 'bool', default: 'off', description: 'Mount read-only.' },
   'direct-io-mode': {
     type: 'str',
