@@ -18,7 +18,7 @@ describe('a volume that changes under load', { skip, timeout: 180_000 }, () => {
   test('12 graphs: nothing fails, locks move along, old graphs end', async () => {
     const live = await LiveVolume.start(await Volume.create('switched', { bricks: 2 }))
     const before = await connections(live.mount)
-    live.work(2, 4)
+    live.work(1, 4)
     await switches(live, 12)
     await live.rest()
     await live.settled()
@@ -41,7 +41,7 @@ describe('a volume that changes under load', { skip, timeout: 180_000 }, () => {
     const layout = ['disperse', '3', 'redundancy', '1']
     const live = await LiveVolume.start(await Volume.create('ec', { bricks: 3, layout }))
     live.work(1, 4)
-    await switches(live, 3)
+    await switches(live, 2)
     await live.end()
     await live.mount.unmount()
     await live.volume.killBricks()
