@@ -9,15 +9,10 @@ import { Loan, lend } from '../../../../src/core/loan.ts'
 import { emitModule, groupRows, type RowLayout, type RowSum } from './emit.ts'
 import { decodeMatrix } from './field.ts'
 import { CHUNK_SIZE, type Geometry } from './geometry.ts'
-import { BLOCK_OUT, BLOCK_SIZE_MAX, codecMemory } from './memory.ts'
+import { BLOCK_OUT, BLOCK_SIZE_MAX, codecMemory, FRAGMENT_GAP } from './memory.ts'
 
 /** Sets of bricks whose code is kept for either direction, least recently used dropped first. */
 export const DECODERS_MAX = 64
-/**
- * Added to the distance of fragments in a slot: at a power of two they would fall in the same few
- * sets of the level 1 cache.
- */
-const FRAGMENT_GAP = 10 * 64
 /** Fragments smaller than this in all are cheaper to copy than to lend. */
 const LENT_MIN = 8192
 
@@ -224,9 +219,10 @@ export class Codec {
     const transform = this.#decoder(bricks)
     const { bytes } = codecMemory()
     const readers = fragments.map((vector) => new VectorReader(vector))
+    const stride = this.#blockChunks + FRAGMENT_GAP
     for (let done = 0; done < fragmentSize; done += this.#blockChunks) {
       const count = Math.min(this.#blockChunks, fragmentSize - done)
-      for (let t = 0; t < dataCount; t++) readers[t]!.copyTo(bytes, t * this.#blockChunks, count)
+      for (let t = 0; t < dataCount; t++) readers[t]!.copyTo(bytes, t * stride, count)
       if (done * dataCount < to && (done + count) * dataCount > from) work(transform, done, count)
     }
   }
@@ -251,7 +247,7 @@ export class Codec {
       const sums = decodeMatrix(bricks).map(
         (coefficients): RowSum => ({ kind: 'linear', coefficients }),
       )
-      const stride = this.#blockChunks
+      const stride = this.#blockChunks + FRAGMENT_GAP
       return compile(sums, {
         inputAt: (fragment) => fragment * stride,
         inputStep: CHUNK_SIZE,
