@@ -13,10 +13,11 @@ import {
   XATTROP_ADD_ARRAY,
 } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
+import type { Gfid } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { newLockOwner } from '../common/lock-owner.ts'
-import { bit, bricksOf } from '../common/mask.ts'
+import { bit, bricksOf, count } from '../common/mask.ts'
 import { type Addend, ENTRY, MINUS_ONE, NOTHING, PLUS_ONE } from './change-log.ts'
 import type { Replicate } from './index.ts'
 import { type EntryLockee, inLockOrder, lockAll, unlockAll } from './locks.ts'
@@ -34,6 +35,8 @@ export interface EntryChange<K extends FopName> {
   /** One, or two for a rename across directories. */
   directories: readonly Changed[]
   req: Req<K>
+  /** It makes an object; what was there before under that name may be opened instead. */
+  creates?: boolean
   /** Marks, on the bricks in `good`, what a new object lacks elsewhere. */
   markNew?: (own: Frame, good: number, rep: Ok<K>) => Promise<void>
 }
@@ -75,6 +78,38 @@ export async function changeEntry<K extends FopName>(
       }
     })
   }
+}
+
+/**
+ * Bricks that made or opened the same object, of those in `good`. A brick may have had another one
+ * under the name, of a creation that failed or a removal it missed: the others outvote it, and
+ * with equal votes what was there before wins, for it may have content.
+ */
+function largestAlike<K extends FopName>(
+  afr: Replicate,
+  replies: readonly (Rep<K> | undefined)[],
+  good: number,
+): number {
+  const groups = new Map<Gfid, number>()
+  for (const brick of bricksOf(good)) {
+    const { gfid } = (replies[brick] as Ok<'mknod'>).stat
+    groups.set(gfid, (groups.get(gfid) ?? 0) | bit(brick))
+  }
+  if (groups.size === 1) return good
+  let best = 0
+  let oldest = 0
+  for (const mask of groups.values()) {
+    // Only copies with content are a reason to keep the old one.
+    const first = bricksOf(mask & ~afr.arbiterMask)[0] ?? bricksOf(mask)[0]!
+    const { ctime, size } = (replies[first] as Ok<'mknod'>).stat
+    const age = size > 0 ? Number.POSITIVE_INFINITY : -ctime
+    const votes = count(mask) - count(best)
+    if (best === 0 || votes > 0 || (votes === 0 && age > oldest)) {
+      best = mask
+      oldest = age
+    }
+  }
+  return best
 }
 
 class EntryTransaction<K extends FopName> {
@@ -137,6 +172,11 @@ class EntryTransaction<K extends FopName> {
       else if (reply.errno === E.NOTEMPTY) notEmpty |= bit(brick)
       else this.#failed |= bit(brick)
     })
+    if (this.#what.creates === true && this.#good !== 0) {
+      const same = largestAlike(afr, replies, this.#good)
+      this.#failed |= this.#good & ~same
+      this.#good = same
+    }
     if (this.#good === 0) {
       // All agree that it cannot be done.
       const common = commonErrno(replies)
@@ -157,7 +197,7 @@ class EntryTransaction<K extends FopName> {
   }
 
   #doubt(): void {
-    for (const { parent } of this.#what.directories) this.#afr.doubt(parent)
+    for (const { parent } of this.#what.directories) this.#afr.doubt(parent, this.#failed)
   }
 
   /** Marks the directories and learns whom they blame. */

@@ -33,7 +33,7 @@ async function oneName<K extends OneName>(
   frame: Frame,
   loc: Loc,
   inode: Inode | undefined,
-  what: Pick<EntryChange<K>, 'fop' | 'req' | 'markNew'>,
+  what: Pick<EntryChange<K>, 'fop' | 'req' | 'creates' | 'markNew'>,
   more: EntryLockee[] = [],
 ): Promise<{ rep: Rep<K>; good: number }> {
   const parent = loc.parent!
@@ -66,6 +66,7 @@ async function newName<K extends 'mknod' | 'mkdir' | 'create'>(
   const result = await oneName(afr, frame, loc, loc.inode, {
     fop,
     req,
+    creates: true,
     markNew: (own, good, rep) => {
       const { stat } = rep as Ok<'mknod'>
       return markNew(afr, own, { inode: loc.inode, stat }, good, afr.all & ~good)
@@ -138,7 +139,7 @@ export async function symlink(
   req: Req<'symlink'>,
 ): Promise<Rep<'symlink'>> {
   const { loc } = req
-  const result = await oneName(afr, frame, loc, loc.inode, { fop: 'symlink', req })
+  const result = await oneName(afr, frame, loc, loc.inode, { fop: 'symlink', req, creates: true })
   made(afr, loc.inode, result)
   return result.rep
 }

@@ -7,6 +7,7 @@
  * bricks where they could not be opened; bricks that want the lock back are heard (contention).
  */
 import { assert } from '../../../src/core/assert.ts'
+import { clock } from '../../../src/core/clock.ts'
 import { FdContext, InodeContext } from '../../../src/core/context.ts'
 import { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno, errnoName } from '../../../src/core/errno.ts'
@@ -51,6 +52,10 @@ interface FdState {
   locked: boolean
 }
 
+const TELL_AGAIN_MS = 60_000
+/** Paths remembered for that. */
+const TOLD_MAX = 1024
+
 /** Copies at most, as in stock. */
 const CHILDREN_MAX = 16
 
@@ -82,6 +87,8 @@ export class Replicate extends Xlator<typeof options> {
   /** Locks in use or kept, and of them those that later fops may share, by kind. */
   readonly #locks = new Set<InodeLock>()
   readonly #shared: readonly [Map<Gfid, InodeLock>, Map<Gfid, InodeLock>] = [new Map(), new Map()]
+  /** When something was logged of a path, oldest first. */
+  readonly #told = new Map<string, number>()
   /** Ends of transactions nobody waits for. */
   #jobs = 0
   #draining = false
@@ -280,9 +287,12 @@ export class Replicate extends Xlator<typeof options> {
     return this.#states.need(inode, () => new InodeState())
   }
 
-  /** Copies of `inode` may differ: what is known of them is asked again. */
-  doubt(inode: Inode): void {
-    this.state(inode).doubts++
+  /** Copies of `inode` differ, those on the bricks in `failed` for sure: all are asked again. */
+  doubt(inode: Inode, failed = 0): void {
+    const state = this.state(inode)
+    state.doubts++
+    state.data &= ~failed
+    state.metadata &= ~failed
   }
 
   /** The brick to read `inode` from among those in `mask`; -1 when there is none. */
@@ -360,6 +370,20 @@ export class Replicate extends Xlator<typeof options> {
   lostUpdate(inode: Inode, errno: Errno): void {
     if (errno === E.NOENT || errno === E.STALE) return
     this.log.warn({ inode: inodePath(inode), errno: errnoName(errno) }, 'post-op failed')
+  }
+
+  /** Logs what is wrong with the object at `path`, at most once a minute. */
+  tell(path: string, text: string): void {
+    const now = clock.now()
+    const last = this.#told.get(path)
+    if (last !== undefined && now - last < TELL_AGAIN_MS) return
+    this.#told.delete(path)
+    if (this.#told.size >= TOLD_MAX) {
+      const [oldest] = this.#told.keys()
+      this.#told.delete(oldest!)
+    }
+    this.#told.set(path, now)
+    this.log.error(text)
   }
 
   fdOpened(fd: Fd, bricks: number): void {

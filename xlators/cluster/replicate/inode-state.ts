@@ -20,8 +20,6 @@ export class InodeState {
   choiceEnds: Timer | undefined
   /** The copy that favorite-child-policy takes in a split-brain; -1 for none. */
   favorite = -1
-  /** The split-brain was logged; once until it is over. */
-  splitBrainTold = false
 
   /** Bricks good for both content and attributes. */
   get readable(): number {
@@ -40,6 +38,5 @@ export class InodeState {
     this.data = data
     this.metadata = metadata
     this.favorite = -1
-    if ((data & metadata) !== 0) this.splitBrainTold = false
   }
 }

@@ -4,7 +4,7 @@
  */
 import { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
-import type { Ok, Rep, Req } from '../../../src/core/fop.ts'
+import type { MaybePromise, Ok, Rep, Req } from '../../../src/core/fop.ts'
 import { CLIENT_PID_SELF_HEALD, type Frame } from '../../../src/core/frame.ts'
 import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
 import { S_IFDIR, S_IFMT } from '../../../src/core/iatt.ts'
@@ -14,6 +14,7 @@ import { LINK_COUNT, METADATA, type Verdict } from './change-log.ts'
 import { healMetadata, healName } from './heal.ts'
 import { sameXattrs } from './healed-xattrs.ts'
 import type { Replicate } from './index.ts'
+import { refresh } from './refresh.ts'
 import { noteSplitBrain } from './split-brain.ts'
 import { errorReply, finalErrno } from './transaction.ts'
 
@@ -155,7 +156,7 @@ function needsMetadataHeal(afr: Replicate, replies: Replies): boolean {
   return differs
 }
 
-function answer(afr: Replicate, frame: Frame, loc: Loc, round: Round): Rep<'lookup'> {
+function answer(afr: Replicate, frame: Frame, loc: Loc, round: Round): MaybePromise<Rep<'lookup'>> {
   const { replies } = round
   let good = 0
   let missing = 0
@@ -173,23 +174,51 @@ function answer(afr: Replicate, frame: Frame, loc: Loc, round: Round): Rep<'look
     return errorReply(replies, errno)
   }
   if (!afr.quorum.in(good) && !addsBrick(frame, loc)) return tooFew(replies)
-  const parentReadable = loc.parent === undefined ? 0 : afr.state(loc.parent).data
-  const candidate = bricksOf((good & parentReadable) !== 0 ? good & parentReadable : good)[0]!
-  const chosenGfid = (replies[candidate] as Ok<'lookup'>).stat.gfid
-  const alike = sameGfid(replies, good, chosenGfid)
-  if (alike !== good) {
-    const others = good & ~alike
-    const excused = isLocked || (has(parentReadable, candidate) && (others & parentReadable) === 0)
-    if (!excused) {
-      afr.log.error(
-        `'${loc.path}' has different gfids on the bricks (split-brain of the directory); see ` +
-          `'gluster volume heal ${afr.graph.volfileId} info split-brain'`,
-      )
-      return { errno: E.IO }
-    }
+  const { alike, candidate } = compareGfids(afr, loc, replies, good)
+  if (alike === good) return judged(afr, frame, loc, round, good)
+  if (isLocked || isExcused(afr, loc, candidate, good & ~alike)) {
     return replyOf(afr, loc, replies, candidate, good)
   }
-  return judged(afr, frame, loc, round, good)
+  return differing(afr, frame, loc, replies, good)
+}
+
+/** The brick to believe about the name, and those that have the same object. */
+function compareGfids(
+  afr: Replicate,
+  loc: Loc,
+  replies: Replies,
+  good: number,
+): { candidate: number; alike: number } {
+  const parentReadable = loc.parent === undefined ? 0 : afr.state(loc.parent).data
+  const candidate = bricksOf((good & parentReadable) !== 0 ? good & parentReadable : good)[0]!
+  const alike = sameGfid(replies, good, (replies[candidate] as Ok<'lookup'>).stat.gfid)
+  return { candidate, alike }
+}
+
+/** Bricks whose directory is out of date may have something else under the name. */
+function isExcused(afr: Replicate, loc: Loc, candidate: number, others: number): boolean {
+  const parentReadable = loc.parent === undefined ? 0 : afr.state(loc.parent).data
+  return has(parentReadable, candidate) && (others & parentReadable) === 0
+}
+
+/** What is known of the directory does not explain the difference: it is asked anew. */
+async function differing(
+  afr: Replicate,
+  frame: Frame,
+  loc: Loc,
+  replies: Replies,
+  good: number,
+): Promise<Rep<'lookup'>> {
+  if (loc.parent !== undefined) {
+    await refresh(afr, frame, loc.parent, undefined)
+    const { alike, candidate } = compareGfids(afr, loc, replies, good)
+    if (isExcused(afr, loc, candidate, good & ~alike)) {
+      return replyOf(afr, loc, replies, candidate, good)
+    }
+  }
+  const see = `see 'gluster volume heal ${afr.graph.volfileId} info split-brain'`
+  afr.tell(loc.path, `'${loc.path}' is another object on each brick (gfid split-brain); ${see}`)
+  return { errno: E.IO }
 }
 
 function sameGfid(replies: Replies, good: number, gfid: Gfid): number {
@@ -224,7 +253,7 @@ function judged(afr: Replicate, frame: Frame, loc: Loc, round: Round, good: numb
   const readable = verdict.data & verdict.metadata & good
   const brick = afr.readBrick(gfidInode(loc, stat.gfid), readable, frame.creds.pid)
   if (brick >= 0) return replyOf(afr, loc, replies, brick, good, isDamaged)
-  if (!directory || verdict.metadata === 0) noteSplitBrain(afr, loc.inode, replies)
+  if (!directory || verdict.metadata === 0) noteSplitBrain(afr, loc.inode, loc.path, replies)
   const choice = state.choice >= 0 ? state.choice : state.favorite
   if (choice >= 0 && has(good, choice)) return replyOf(afr, loc, replies, choice, good, true)
   if (afr.quorum.on && !directory && good !== afr.all) return { errno: E.NOTCONN }

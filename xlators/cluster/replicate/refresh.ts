@@ -7,7 +7,7 @@ import type { Fd } from '../../../src/core/fd.ts'
 import type { FopError, FopName, MaybePromise, Rep } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { NULL_GFID } from '../../../src/core/gfid.ts'
-import { type Inode, isDirInode } from '../../../src/core/inode.ts'
+import { type Inode, inodePath, isDirInode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { bit, bricksOf } from '../common/mask.ts'
 import type { CopyReply } from './change-log.ts'
@@ -51,9 +51,12 @@ async function ask(
   const replies: (CopyReply | undefined)[] = new Array(afr.bricks.length)
   const asked = bricksOf(up).map(async (brick) => {
     const child = afr.bricks[brick]!
-    replies[brick] = await (fd !== undefined
+    const reply = await (fd !== undefined
       ? frame.wind(child, 'fstat', { fd, xdata })
       : frame.wind(child, 'lookup', { loc, xdata }))
+    // An fd may have been opened on what a brick had under the name before.
+    const isOther = reply.errno === 0 && reply.stat.gfid !== inode.gfid
+    replies[brick] = isOther ? { errno: E.STALE } : reply
   })
   await Promise.all(asked)
   let good = 0
@@ -65,7 +68,7 @@ async function ask(
   const verdict = afr.changes.judge(replies)
   state.learned(generation, doubts, verdict.data, verdict.metadata)
   if (verdict.blamed !== 0) afr.heals.inode(frame, inode)
-  if (state.readable === 0) noteSplitBrain(afr, inode, replies)
+  if (state.readable === 0) noteSplitBrain(afr, inode, inodePath(inode), replies)
   return { errno: 0 }
 }
 

@@ -3,32 +3,32 @@
 import type { Iatt } from '../../../src/core/iatt.ts'
 import { isReg, S_IFDIR, timeLater } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
-import { inodePath } from '../../../src/core/inode.ts'
 import type { CopyReply } from './change-log.ts'
 import type { Replicate } from './index.ts'
 
-/** No copy of `inode` is good. Takes the favorite one if the policy finds it, else logs it once. */
+/** No copy of `inode` is good. Takes the favorite one if the policy finds it, else logs it. */
 export function noteSplitBrain(
   afr: Replicate,
   inode: Inode,
+  path: string,
   replies: readonly (CopyReply | undefined)[],
 ): void {
   const state = afr.state(inode)
   if (inode.type === S_IFDIR && state.metadata !== 0) return
   state.favorite = favoriteCopy(afr.options['favorite-child-policy'], replies, afr.arbiterMask)
-  if (state.splitBrainTold || state.favorite >= 0) return
-  state.splitBrainTold = true
+  if (state.favorite >= 0) return
   const kinds = []
   if (state.data === 0) kinds.push(inode.type === S_IFDIR ? 'entries' : 'data')
   if (state.metadata === 0) kinds.push('metadata')
-  const path = inodePath(inode)
   const volume = afr.graph.volfileId
   const present = replies.filter((reply) => reply?.errno === 0).length
   if (present < afr.bricks.length) {
-    afr.log.error(`'${path}' has no good copy on the bricks that are up (${kinds.join(' and ')})`)
+    const what = kinds.join(' and ')
+    afr.tell(path, `'${path}' has no good copy on the bricks that are up (${what})`)
     return
   }
-  afr.log.error(
+  afr.tell(
+    path,
     `'${path}' is in split-brain (${kinds.join(' and ')}): every copy is blamed by another. ` +
       `See 'gluster volume heal ${volume} info split-brain'; resolve it with 'gluster volume ` +
       `heal ${volume} split-brain bigger-file|latest-mtime ${path}' or '… split-brain ` +

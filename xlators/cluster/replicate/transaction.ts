@@ -69,7 +69,7 @@ export async function change<K extends FopName>(
     session.failed |= outcome.failed
     delay = what.delay && session.failed === 0
     if (session.failed !== 0) {
-      afr.doubt(what.inode)
+      afr.doubt(what.inode, session.failed)
       if (outcome.unclear) {
         session.keepDirty = true
       } else {

@@ -5,7 +5,8 @@ import { Dict } from '../../../../src/core/dict.ts'
 import { E } from '../../../../src/core/errno.ts'
 import type { Fd } from '../../../../src/core/fd.ts'
 import type { FopName } from '../../../../src/core/fop.ts'
-import { SET_ATTR_MODE } from '../../../../src/core/iatt.ts'
+import { newGfid } from '../../../../src/core/gfid.ts'
+import { S_IFREG, SET_ATTR_MODE } from '../../../../src/core/iatt.ts'
 import { withManualClock } from '../../../lib/manual-clock.ts'
 import {
   close,
@@ -17,6 +18,7 @@ import {
   takeCounts,
 } from '../../../lib/replicate-graph.ts'
 import { isPending, settle } from '../../../lib/scripted.ts'
+import { SimNode } from '../../../lib/sim-store.ts'
 
 async function prepared(input: ReplicateInput = {}): Promise<ReplicateGraph> {
   const volume = await replicateGraph(input)
@@ -334,6 +336,31 @@ void describe('names', () => {
       assert.deepEqual(mark(volume.bricks[brick]!, '/dir', 1), [0, 0, 1])
       assert.deepEqual(mark(volume.bricks[brick]!, '/dir', 'dirty'), [0, 0, 0])
     }
+    noLocks(volume)
+  })
+
+  void test('a brick that had another file of the name is outvoted and blamed', async () => {
+    const volume = await prepared()
+    const { store } = volume.bricks[1]!
+    volume.bricks[0]!.up = false
+    volume.bricks[2]!.up = false
+    // What is left of a creation that found no quorum.
+    const left = new SimNode(newGfid(), S_IFREG | 0o644)
+    store.add(store.root, 'same', left)
+    volume.bricks[0]!.up = true
+    volume.bricks[2]!.up = true
+    const fd = await volume.mount.create('/same')
+    assert.equal(await write(volume, fd, 'mine'), 0)
+    await close(volume, fd)
+    await letGo(volume)
+    for (const brick of [0, 2]) {
+      assert.deepEqual(mark(volume.bricks[brick]!, '/', 1), [0, 0, 1])
+      assert.ok(mark(volume.bricks[brick]!, '/same', 1)[0]! > 0)
+    }
+    assert.equal(await volume.mount.readFile('/same'), 'mine')
+    volume.mount.table.unlinkName(volume.mount.table.root, 'same')
+    assert.equal((await volume.mount.lookup('/same')).stat.gfid, fd.inode.gfid)
+    assert.equal(await volume.mount.readFile('/same'), 'mine')
     noLocks(volume)
   })
 
