@@ -1,5 +1,5 @@
 /**
- * Heals an embedded dispersed volume: what the bricks' indices name is healed by a client of this
+ * Heals an embedded dispersed or replicated volume: what the bricks' indices name is healed by a client of this
  * process, again and again until they are empty or nothing moves any more.
  */
 import { randomUUID } from 'node:crypto'
@@ -22,6 +22,8 @@ const CONNECT_MAX_MS = 10_000
 /** Rounds without progress before it is given up. */
 const IDLE_ROUNDS_MAX = 3
 const ROUND_PAUSE_MS = 500
+const ROUND_MAX_MS = 600_000
+const QUIET_POLL_MS = 20
 const HEAL_KEY = 'trusted.ec.heal'
 
 const sleep = (ms: number): Promise<void> => new Promise((done) => void clock.after(ms, done))
@@ -39,17 +41,20 @@ export function pendingHeals(volume: Volume): Set<string>[] {
   return sets
 }
 
-const indexOf = (brick: string): string => `${brick}/.glusterfs/indices/xattrop`
+const indicesOf = (brick: string): string[] =>
+  ['xattrop', 'dirty'].map((name) => `${brick}/.glusterfs/indices/${name}`)
 
-/** Gfids (text) that the brick's index names. */
+/** Gfids (text) that the brick's indices name. */
 export function pendingOfBrick(brick: string): string[] {
-  try {
-    const names = readdirSync(indexOf(brick))
-    return names.filter((name) => parseGfid(name) !== undefined)
-  } catch {
-    // Never written to: nothing to heal.
-    return []
-  }
+  const names = indicesOf(brick).flatMap((index) => {
+    try {
+      return readdirSync(index)
+    } catch {
+      // Never written to: nothing to heal.
+      return []
+    }
+  })
+  return [...new Set(names)].filter((name) => parseGfid(name) !== undefined)
 }
 
 /**
@@ -63,7 +68,7 @@ function dropGone(volume: Volume): void {
     const members = bricks.slice(set * width, (set + 1) * width)
     for (const gfid of gfids) {
       if (members.some((brick) => hasHandle(brick, gfid))) continue
-      for (const brick of members) rmSync(`${indexOf(brick)}/${gfid}`, { force: true })
+      for (const index of members.flatMap(indicesOf)) rmSync(`${index}/${gfid}`, { force: true })
     }
   }
 }
@@ -92,7 +97,7 @@ export async function healVolume(
   port: number,
   progress: (left: number) => void,
 ): Promise<number> {
-  if (volume.disperse === undefined) return 0
+  if (setWidth(volume) === 1) return 0
   const graph = await connect(volume, host, port)
   try {
     dropGone(volume)
@@ -100,9 +105,11 @@ export async function healVolume(
     for (let idle = 0; left > 0 && idle < IDLE_ROUNDS_MAX; ) {
       progress(left)
       for (const [set, gfids] of pendingHeals(volume).entries()) {
-        const xl = graph.find(`${volume.name}-disperse-${set}`)
+        const kind = volume.disperse === undefined ? 'replicate' : 'disperse'
+        const xl = graph.find(`${volume.name}-${kind}-${set}`)
         for (const gfid of gfids) if (xl !== undefined) await healOne(graph, xl, gfid)
       }
+      await quiet(graph)
       await sleep(ROUND_PAUSE_MS)
       dropGone(volume)
       const now = count(pendingHeals(volume))
@@ -115,16 +122,26 @@ export async function healVolume(
   }
 }
 
+/** Until what was begun in the background is done. */
+async function quiet(graph: Graph): Promise<void> {
+  for (let waited = 0; graph.pool.count > 0 && waited < ROUND_MAX_MS; waited += QUIET_POLL_MS) {
+    await sleep(QUIET_POLL_MS)
+  }
+}
+
 async function healOne(graph: Graph, xl: Xlator, text: string): Promise<void> {
   const gfid = parseGfid(text)
   if (gfid === undefined) return
-  const creds = { ...ROOT_CREDS, pid: CLIENT_PID_SELF_HEALD }
+  const isDispersed = xl.type === 'cluster/disperse'
+  // A replicated set heals what an ordinary lookup finds blamed, a dispersed one on demand.
+  const creds = isDispersed ? { ...ROOT_CREDS, pid: CLIENT_PID_SELF_HEALD } : ROOT_CREDS
   await graph.pool.background(xl, 'heal', creds, async (frame) => {
     const found = await frame.wind(xl, 'lookup', { loc: Loc.ofGfid(graph.inodes, gfid) })
     // Gone, or not to be read yet: the index entry tells in the next round.
     if (found.errno !== 0) return
     const inode = graph.inodes.link(graph.inodes.newInode(), undefined, undefined, found.stat)
     if (inode === undefined) return
+    if (!isDispersed) return
     await frame.wind(xl, 'getxattr', { loc: Loc.ofInode(inode), name: HEAL_KEY })
   })
 }
@@ -132,9 +149,12 @@ async function healOne(graph: Graph, xl: Xlator, text: string): Promise<void> {
 async function connect(volume: Volume, host: string, port: number): Promise<Graph> {
   const source = `${volume.name} (heal)`
   const all = parseVolfile(clientVolfile(volume, host, port), source)
-  const wanted = ['protocol/client', 'cluster/disperse', 'cluster/distribute']
+  const wanted = ['client', 'disperse', 'replicate', 'distribute']
   const graph = await buildGraph({
-    volfile: { ...all, volumes: all.volumes.filter(({ type }) => wanted.includes(type)) },
+    volfile: {
+      ...all,
+      volumes: all.volumes.filter(({ type }) => wanted.includes(type.split('/')[1] ?? '')),
+    },
     load: async (type) => (await registry[type]?.())?.default,
     id: 0,
     volfileId: volume.name,

@@ -8,6 +8,7 @@ import * as fs from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type Shape, VolumeStore } from '../../src/server/volume.ts'
 import { brickSkip } from './brick-bench.ts'
 import {
   type ClientKind,
@@ -61,7 +62,7 @@ export const isMounted = (path: string): boolean =>
 export class Embedded {
   readonly directory: string
   readonly mountPoint: string
-  readonly bricks: string[]
+  bricks: readonly string[]
   port = 0
   #mounts = 0
 
@@ -88,6 +89,15 @@ export class Embedded {
   async start(shape: string[]): Promise<void> {
     this.port = await freePort()
     await this.gluster('create', 'vol', ...shape, ...this.bricks)
+    await this.gluster('start', 'vol')
+  }
+
+  /** Instead of `start`: bricks that are there already, of a stock volume `vol` that is stopped. */
+  async serve(id: string, bricks: readonly string[], shape: Shape): Promise<void> {
+    this.port = await freePort()
+    this.bricks = bricks
+    const store = new VolumeStore(this.directory)
+    store.save({ name: 'vol', id, bricks, started: false, ...shape })
     await this.gluster('start', 'vol')
   }
 

@@ -24,12 +24,12 @@ import { knownOnDisperse, knownOnEmbedded } from './matrix/known.ts'
 const skip = await enterSandbox(import.meta.url)
 
 /**
- * EMBEDDED_SHAPES=2,4+2 runs both (`npm run soak -- embedded-matrix`), MATRIX_CASES=rename,holes
- * some cases only.
+ * EMBEDDED_SHAPES=2,4+2 EMBEDDED_CLIENTS=stock,ours runs all (`npm run soak -- embedded-matrix`),
+ * MATRIX_CASES=rename,holes some cases only.
  */
 const shapes = process.env.EMBEDDED_SHAPES?.split(',') ?? ['2']
 const only = process.env.MATRIX_CASES?.split(',') ?? []
-const clients: ClientKind[] = ['stock', 'ours']
+const clients = (process.env.EMBEDDED_CLIENTS ?? 'stock').split(',') as ClientKind[]
 
 const program = join(projectRoot, 'dist/test/mount/matrix/run.js')
 

@@ -8,7 +8,9 @@ import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { digest, Embedded, embeddedSkip, eventually, stockClient } from '../lib/embedded.ts'
-import { projectRoot, run } from '../lib/sandbox.ts'
+import { KillRounds } from '../lib/kill-rounds.ts'
+import { startLoad } from '../lib/load.ts'
+import { projectRoot, run, sleep } from '../lib/sandbox.ts'
 
 const skip = embeddedSkip()
 
@@ -129,6 +131,45 @@ describe('a 4+2 volume on our bricks', { skip, timeout: 120_000 }, () => {
   })
 })
 
+describe('what is killed comes back whole', { skip, timeout: 200_000 }, () => {
+  test('two bricks during a write load: all is read and written meanwhile, and healed', async () => {
+    const volume = new Embedded(6)
+    try {
+      await volume.start(['disperse', '6'])
+      await volume.mount()
+      const load = startLoad(join(volume.mountPoint, 'load'), 5, 6, 'writer')
+      await sleep(1000)
+      await volume.kill(2)
+      await volume.kill(5)
+      await sleep(1000)
+      await volume.gluster('start', 'vol', 'force')
+      const { problems, files } = await load
+      assert.deepEqual(problems, [])
+      await volume.gluster('heal', 'vol')
+      assert.doesNotMatch((await volume.gluster('heal', 'vol', 'info')).stdout, /entries: [1-9]/)
+      await volume.kill(1)
+      await volume.kill(6)
+      await eventually('bricks 2 and 5 answer', () => fs.existsSync(`${volume.mountPoint}/load`))
+      for (const [name, sum] of Object.entries(files)) {
+        assert.equal(digest(fs.readFileSync(join(volume.mountPoint, 'load', name))), sum, name)
+      }
+    } finally {
+      await volume.end()
+    }
+  })
+
+  test('everything, twice: what was fsynced is there', async () => {
+    const volume = new Embedded(6)
+    try {
+      await volume.start(['disperse', '6', 'redundancy', '2'])
+      const { files } = await new KillRounds(volume, 3).run(2)
+      assert.ok(files > 0)
+    } finally {
+      await volume.end()
+    }
+  })
+})
+
 describe('a distributed volume on our bricks', { skip, timeout: 120_000 }, () => {
   let volume: Embedded
   before(async () => {
@@ -137,16 +178,55 @@ describe('a distributed volume on our bricks', { skip, timeout: 120_000 }, () =>
   })
   after(() => volume.end())
 
-  test('our client', async () => {
-    await volume.mount()
-    useFiles(volume.mountPoint)
-    await volume.unmount()
-  })
-
   const stockSkip = fs.existsSync(stockClient) ? false : 'the stock client is not installed'
-  test('the stock client', { skip: stockSkip }, async () => {
-    await volume.mount('stock')
-    useFiles(volume.mountPoint)
-    await volume.unmount()
+  for (const kind of ['ours', 'stock'] as const) {
+    const options = { skip: kind === 'stock' && stockSkip }
+    test(`${kind} client: files, and options changed under it`, options, async () => {
+      const mount = await volume.mountMore(kind)
+      useFiles(mount.dir)
+      const active = join(mount.dir, '.meta/graphs/active')
+      const timeout = join(active, 'vol-md-cache/options/md-cache-timeout')
+      await volume.gluster('set', 'vol', 'performance.md-cache-timeout', '3')
+      await volume.gluster('set', 'vol', 'performance.md-cache-timeout', '7')
+      // Stock's .meta does not show options that were changed later.
+      await eventually('it has the new value', () =>
+        kind === 'stock' ? true : /^7/.test(fs.readFileSync(timeout, 'latin1')),
+      )
+      await volume.gluster('set', 'vol', 'performance.read-ahead', 'on')
+      await eventually('it has a new graph', () => fs.existsSync(join(active, 'vol-read-ahead')))
+      fs.writeFileSync(join(mount.dir, 'file'), 'through the new graph')
+      fs.unlinkSync(join(mount.dir, 'file'))
+      await volume.gluster('reset', 'vol', 'performance.read-ahead')
+      await volume.gluster('reset', 'vol', 'performance.md-cache-timeout')
+      await mount.unmount()
+    })
+  }
+
+  test('wrong options are refused in the words of gluster', async () => {
+    const set = async (...words: string[]): Promise<string> =>
+      (await volume.fails('set', 'vol', ...words)).stderr
+    assert.match(
+      await set('performance.writ-behind', 'off'),
+      /option : performance.writ-behind does not exist\nDid you mean performance.write-behind\?/,
+    )
+    assert.match(await set('network.ping-timeout', 'x'), /volume set: failed: .*ping-timeout/)
+    assert.match(await set('performance.io-cache', 'x'), /'x' is not a valid boolean value/)
   })
+})
+
+describe('replicated volumes on our bricks', { skip, timeout: 120_000 }, () => {
+  for (const shape of ['replica 3', 'replica 3 arbiter 1']) {
+    test(`${shape}: files, also without one brick`, async () => {
+      const volume = new Embedded(3)
+      try {
+        await volume.start(shape.split(' '))
+        await volume.mount()
+        useFiles(volume.mountPoint)
+        await volume.kill(1)
+        useFiles(volume.mountPoint)
+      } finally {
+        await volume.end()
+      }
+    })
+  }
 })

@@ -9,6 +9,10 @@ const file = fileURLToPath(new URL('../mount/embedded-matrix.test.js', import.me
 const shapes = process.argv.slice(2)
 const proof = spawn(process.execPath, ['--test', '--test-reporter=spec', file], {
   stdio: 'inherit',
-  env: { ...process.env, EMBEDDED_SHAPES: (shapes.length > 0 ? shapes : ['2', '4+2']).join() },
+  env: {
+    ...process.env,
+    EMBEDDED_SHAPES: (shapes.length > 0 ? shapes : ['2', '4+2']).join(),
+    EMBEDDED_CLIENTS: 'stock,ours',
+  },
 })
 proof.on('exit', (code) => process.exit(code ?? 1))
