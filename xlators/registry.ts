@@ -10,6 +10,7 @@ export const registry: Readonly<Record<string, Loader>> = {
   'debug/io-stats': () => import('./debug/io-stats/index.ts'),
   'features/access-control': () => import('./features/access-control/index.ts'),
   'features/arbiter': () => import('./features/arbiter/index.ts'),
+  'features/gfid-access': () => import('./features/gfid-access/index.ts'),
   'features/index': () => import('./features/index/index.ts'),
   'features/locks': () => import('./features/locks/index.ts'),
   'features/upcall': () => import('./features/upcall/index.ts'),
