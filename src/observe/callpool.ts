@@ -84,19 +84,22 @@ function wallTime(at: number, now: number): string {
   return stampText(Math.floor(micros / 1e6), Math.max(0, micros % 1e6), false)
 }
 
-/** `.meta/frames`: stock's keys, its tabs, and what a request waits for. */
-export function framesJson(pool: CallPool): string {
+/**
+ * `.meta/frames`: stock's keys, its tabs, and what a request waits for. Everybody may read it:
+ * `withPaths` is for whoever may know the names of others' files.
+ */
+export function framesJson(pool: CallPool, withPaths: boolean): string {
   const stacks: string[] = []
   for (const stack of pool.stacks()) {
     if (stacks.length === STACKS_SHOWN_MAX) break
-    stacks.push(stackJson(stack, stacks.length + 1))
+    stacks.push(stackJson(stack, stacks.length + 1, withPaths))
   }
   const bricks = JSON.stringify(Object.fromEntries(busyBricks(pool)))
   const ends = `\t"Bricks": ${bricks},\n\t"Call_Count": ${pool.count}\n}`
   return `{ \n\t"Stack": [\n${stacks.join(',\n')}\n\t],\n${ends}`
 }
 
-function stackJson(stack: Stack, number: number): string {
+function stackJson(stack: Stack, number: number, withPaths: boolean): string {
   const oldestFirst = stack.frames()
   const creds = oldestFirst[0]?.creds
   const waiting = waitingFrames(oldestFirst)
@@ -118,7 +121,7 @@ function stackJson(stack: Stack, number: number): string {
         PID: creds?.pid ?? 0,
         LK_owner: creds?.lkOwner.toString('hex') ?? '',
         Age: Number(seconds(clock.now() - stack.begin)),
-        Path: pathsOf(stack),
+        Path: withPaths ? pathsOf(stack) : [],
         Waits_in: waiting.map((frame) => frame.xl.name),
         Waits_for_brick: bricks,
       },

@@ -18,6 +18,7 @@ import type { Gfid } from '../../src/core/gfid.ts'
 import { Iatt, S_IFDIR } from '../../src/core/iatt.ts'
 import type { Inode } from '../../src/core/inode.ts'
 import { Loc } from '../../src/core/loc.ts'
+import { O_ACCMODE } from '../../src/core/open-flags.ts'
 import { defineOptions } from '../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../src/core/xlator.ts'
 import { Observed } from '../../src/observe/observed.ts'
@@ -158,6 +159,8 @@ export class Meta extends Xlator<typeof options> {
     if (path === undefined) return frame.tail(this.child, 'open', req)
     const node = this.#node(path)
     if (node?.kind !== 'file') return { errno: node === undefined ? E.STALE : E.INVAL }
+    // With --acl the kernel does not look at modes.
+    if ((req.flags & O_ACCMODE) !== 0 && frame.creds.uid !== 0) return { errno: E.ACCES }
     this.#contents.set(req.fd, Buffer.from(node.read(frame.creds.uid), 'latin1'))
     return { errno: 0, fd: req.fd, xdata: new Dict().setInt('direct-io-mode', 1) }
   }

@@ -27,7 +27,7 @@ export function metaTree(source: TreeSource): MetaDirectory {
   const { observed } = source
   return directory(() => [
     ['graphs', () => graphs(observed)],
-    ['frames', () => file(() => framesJson(source.pool))],
+    ['frames', () => file((uid) => framesJson(source.pool, uid === 0))],
     ['logging', () => logging(observed)],
     ['process_uuid', () => file(() => `${source.uuid}\n`)],
     ['version', () => file(() => json({ 'Package Version': PACKAGE_VERSION }))],

@@ -209,6 +209,18 @@ describe('.meta', () => {
     assert.equal(await content(`${at}/options/password`, { ...ROOT_CREDS, uid: 5 }), '***\n')
   })
 
+  test("others' file names are for root, and so is writing", async () => {
+    child.hold.add('stat')
+    void b.run('stat', { loc: Loc.ofInode(linked(b.graph, 'secret')) })
+    const nobody = { ...ROOT_CREDS, uid: 5 }
+    assert.ok((await content('.meta/frames')).includes('secret'))
+    assert.ok(!(await content('.meta/frames', nobody)).includes('secret'))
+    const inode = await walk('.meta/logging/loglevel')
+    const fd = new Fd(inode, 1, 1)
+    const rep = await b.run('open', { loc: Loc.ofInode(inode), fd, flags: 1 }, nobody)
+    assert.equal(rep.errno, E.ACCES)
+  })
+
   test('the root has its last attributes while the bricks do not answer', async () => {
     const loc = Loc.ofInode(b.graph.inodes.root)
     await b.ok('lookup', { loc })
