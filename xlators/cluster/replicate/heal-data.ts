@@ -65,21 +65,27 @@ export async function healData(
   const target = { loc: Loc.ofInode(inode) }
   const exclusive = rangeLockee(healDomain(afr), target, 0n, 0n)
   const whole = rangeLockee(afr.name, target, 0n, 0n)
-  return underLock(afr, frame, exclusive, 'leave-to-others', async () => {
-    afr.contendedHere(inode.gfid)
-    const plan = await underLock(afr, frame, whole, 'wait', () =>
-      prepare(afr, frame, inode, decision),
-    )
-    if (plan.errno !== 0) return plan
-    const { source, size, sinks } = plan as Plan
-    if (sinks === 0) return { errno: 0 }
-    afr.log.info({ inode: inodePath(inode), source, size }, 'data heal begins')
-    const { healed } = await copyBlocks(afr, frame, inode, plan as Plan)
-    afr.contendedHere(inode.gfid)
-    return underLock(afr, frame, whole, 'wait', () =>
-      finish(afr, frame, inode, plan as Plan, healed),
-    )
-  })
+  return underLock(
+    afr,
+    frame,
+    exclusive,
+    decision === undefined ? 'leave-to-others' : 'wait',
+    async () => {
+      afr.contendedHere(inode.gfid)
+      const plan = await underLock(afr, frame, whole, 'wait', () =>
+        prepare(afr, frame, inode, decision),
+      )
+      if (plan.errno !== 0) return plan
+      const { source, size, sinks } = plan as Plan
+      if (sinks === 0) return { errno: 0 }
+      afr.log.info({ inode: inodePath(inode), source, size }, 'data heal begins')
+      const { healed } = await copyBlocks(afr, frame, inode, plan as Plan)
+      afr.contendedHere(inode.gfid)
+      return underLock(afr, frame, whole, 'wait', () =>
+        finish(afr, frame, inode, plan as Plan, healed),
+      )
+    },
+  )
 }
 
 /** Decides who is right and cuts the others to that length. Under the lock of the file. */

@@ -43,7 +43,9 @@ export function healMetadata(
 ): Promise<HealResult> {
   afr.contendedHere(inode.gfid)
   const lockee = rangeLockee(afr.name, { loc: Loc.ofInode(inode) }, METADATA_START, 0n)
-  return underLock(afr, frame, lockee, 'leave-to-others', () => heal(afr, frame, inode, decision))
+  return underLock(afr, frame, lockee, decision === undefined ? 'leave-to-others' : 'wait', () =>
+    heal(afr, frame, inode, decision),
+  )
 }
 
 async function heal(

@@ -10,7 +10,7 @@ import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
 import { S_IFDIR, S_IFMT } from '../../../src/core/iatt.ts'
 import type { Loc } from '../../../src/core/loc.ts'
 import { bit, bricksOf, has } from '../common/mask.ts'
-import { LINK_COUNT, METADATA, type Verdict } from './change-log.ts'
+import { DATA, LINK_COUNT, METADATA, type Verdict } from './change-log.ts'
 import { healMetadata, healName } from './heal.ts'
 import { sameXattrs } from './healed-xattrs.ts'
 import type { Replicate } from './index.ts'
@@ -138,6 +138,8 @@ function needsMetadataHeal(afr: Replicate, replies: Replies): boolean {
   let differs = false
   for (const reply of replies) {
     if (reply?.errno !== 0) continue
+    // Its times are what a heal of the data decides by, and settles.
+    if (afr.changes.blamed(reply.xdata, DATA) !== 0) return false
     if (first === undefined) {
       first = reply
       continue

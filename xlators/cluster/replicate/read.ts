@@ -14,6 +14,7 @@ export function stat(afr: Replicate, frame: Frame, req: Req<'stat'>): MaybePromi
     inode: req.loc.inode,
     needs: 'metadata',
     wind: (brick) => frame.wind(afr.bricks[brick]!, 'stat', req),
+    lenient: true,
   })
 }
 

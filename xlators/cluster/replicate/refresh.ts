@@ -113,6 +113,8 @@ export interface ReadSpec<K extends FopName> {
   /** A directory in disagreement about entries may still be listed, about attributes be asked. */
   needs: 'data' | 'metadata'
   wind: (brick: number) => MaybePromise<Rep<K>>
+  /** In a split-brain any copy will do, as it does for a lookup. */
+  lenient?: true
 }
 
 /** Reads from a good copy; from the others in turn when it fails. */
@@ -160,7 +162,8 @@ async function readAfterRefresh<K extends FopName>(
 ): Promise<Rep<K>> {
   const status = await refresh(afr, frame, spec.inode, spec.fd)
   if (status.errno !== 0) return { errno: status.errno } as FopError
-  const first = pick(afr, frame, spec)
+  const good = pick(afr, frame, spec)
+  const first = good < 0 && spec.lenient === true ? anyCopy(afr, spec.inode) : good
   if (first < 0) return { errno: E.IO } as FopError
   let rep = await windCounted(afr, spec, first)
   const others = readableFor(afr, spec) & afr.up & ~bit(first)
@@ -169,6 +172,15 @@ async function readAfterRefresh<K extends FopName>(
     rep = await windCounted(afr, spec, brick)
   }
   return rep
+}
+
+/** What a lookup shows of a file of which no copy is good; -1 where it fails too. */
+function anyCopy(afr: Replicate, inode: Inode): number {
+  const { up } = afr
+  if (isDirInode(inode) || (afr.quorum.on && up !== afr.all)) return -1
+  const copies = up & ~afr.arbiterMask
+  const likely = copies & afr.state(inode).metadata
+  return bricksOf(likely !== 0 ? likely : copies)[0] ?? -1
 }
 
 function readableFor<K extends FopName>(afr: Replicate, spec: ReadSpec<K>): number {
