@@ -16,8 +16,13 @@ export type UpEvent =
   /** A brick refused this client; `reason` is its text. */
   | { type: 'auth-failed'; reason: string; errno: Errno }
   | { type: 'upcall'; upcall: Upcall }
-  /** Somebody else changed the inode: the mount drops what the kernel caches of it. */
-  | { type: 'invalidate-inode'; inode: Inode }
+  /**
+   * Somebody else changed the inode: the mount drops what the kernel caches of it, unless the
+   * kernel has been told of the state `stat` or of a later one.
+   */
+  | { type: 'invalidate-inode'; inode: Inode; stat: Iatt }
+  /** Changes may have gone untold: what `Xlator.freshness` promised holds no longer. */
+  | { type: 'upcalls-lost' }
 
 /** Events from the mount towards the bricks. */
 export type DownEvent =

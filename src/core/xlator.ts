@@ -7,6 +7,7 @@ import { isDownEvent } from './event.ts'
 import type { Fd } from './fd.ts'
 import { type Fop, type FopName, type FopTable, fopNames } from './fop.ts'
 import type { CallPool, Frame } from './frame.ts'
+import type { Freshness } from './freshness.ts'
 import type { Inode, InodeTable } from './inode.ts'
 import type { OptionTable, OptionValues } from './options.ts'
 
@@ -138,6 +139,8 @@ export abstract class Xlator<T extends OptionTable = OptionTable> {
   dumpInode?(inode: Inode, sink: DumpSink): void
   /** State kept on one open file, for the state dump. */
   dumpFd?(fd: Fd, sink: DumpSink): void
+  /** It knows how long the kernel may keep what was answered. */
+  readonly freshness?: Freshness
 
   /** Options as `.meta` shows them: those given, and what was added to tell the peer. */
   shownOptions(): ReadonlyMap<string, string> {

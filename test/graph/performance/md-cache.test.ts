@@ -26,6 +26,7 @@ import {
   type ScriptedChild,
   settle,
   stat,
+  testGfid,
 } from '../../lib/scripted.ts'
 
 interface Setup {
@@ -184,7 +185,9 @@ mdTest('a change by somebody else drops the kernel pages', {}, async (s) => {
   s.manual.pass(2000)
   s.now = { mtime: 9, ctime: 9 }
   await s.b.ok('stat', { loc: s.loc })
-  assert.deepEqual(s.b.events, [{ type: 'invalidate-inode', inode: s.inode }])
+  const event = s.b.events.at(-1)
+  assert.ok(event?.type === 'invalidate-inode' && event.inode === s.inode)
+  assert.equal(event.stat.mtime, 9)
   s.b.reconfigure({ 'global-cache-invalidation': 'off' })
   s.manual.pass(2000)
   s.now = { mtime: 10, ctime: 10 }
@@ -200,8 +203,22 @@ function upcall(s: Setup, flags: number, xdata?: Dict): Upcall {
   return { type: 'cache-invalidation', gfid, flags, expireTimeAttr: 600, ...none, xdata }
 }
 
+/** An upcall about something else says how long the bricks remember us. */
+function heard(s: Setup, seconds: number): void {
+  const other = { ...upcall(s, UP_TIMES), expireTimeAttr: seconds, gfid: testGfid() }
+  s.child.notifyParents({ type: 'upcall', upcall: other as Upcall })
+  s.manual.pass(1)
+}
+
+const calls = async (s: Setup, fop: 'stat' | 'lookup'): Promise<number> => {
+  s.child.calls.length = 0
+  await s.b.ok(fop, { loc: s.loc })
+  return s.child.calls.length
+}
+
 mdTest('upcalls drop what changed, and only with cache-invalidation on', told, async (s) => {
   s.xattrs = { 'security.ima': 'a' }
+  heard(s, 600)
   await s.b.ok('lookup', { loc: s.loc })
   s.manual.pass(500_000)
   const keys = new Dict().setBytes('security.ima', Buffer.from('b'))
@@ -213,7 +230,6 @@ mdTest('upcalls drop what changed, and only with cache-invalidation on', told, a
   await s.b.ok('lookup', { loc: s.loc })
   assert.equal(s.child.calls.length, 1)
   s.child.notifyParents({ type: 'upcall', upcall: upcall(s, UP_SIZE | UP_TIMES) })
-  assert.ok(s.b.events.some((event) => event.type === 'invalidate-inode'))
   s.now = { size: 99 }
   assert.equal(await statSize(s), 99)
   s.child.notifyParents({ type: 'upcall', upcall: upcall(s, UP_NLINK) })
@@ -233,12 +249,110 @@ mdTest('with upcalls an open asks nothing', told, async (s) => {
 
 mdTest('a timeout is not longer than the bricks remember us', told, async (s) => {
   await s.b.ok('lookup', { loc: s.loc })
-  const short = { ...upcall(s, UP_TIMES), expireTimeAttr: 60, gfid: s.b.graph.inodes.root.gfid }
-  s.child.notifyParents({ type: 'upcall', upcall: short as Upcall })
-  s.manual.pass(61_000)
+  s.manual.pass(59_000)
+  assert.equal(await calls(s, 'stat'), 0)
+  s.manual.pass(1000)
+  assert.equal(await calls(s, 'stat'), 1, 'the default of the bricks')
+  heard(s, 600)
+  s.manual.pass(590_000)
+  assert.equal(await calls(s, 'stat'), 0)
+  heard(s, 30)
+  assert.equal(await calls(s, 'stat'), 1)
+})
+
+mdTest('a change of an inode not known yet reaches the answer under way', told, async (s) => {
+  const fresh = s.b.graph.inodes.newInode()
+  const gfid = testGfid()
+  const loc = Loc.ofName(s.b.graph.inodes.root, 'new', fresh)
+  s.child.hold.add('lookup')
+  const slow = s.b.run('lookup', { loc })
+  s.child.notifyParents({ type: 'upcall', upcall: { ...upcall(s, UP_SIZE), gfid } as Upcall })
+  const old = stat({ gfid, size: 1, ctime: 5 })
+  s.child.take('lookup').reply({ errno: 0, stat: old, postparent: new Iatt() })
+  await slow
+  const inode = s.b.graph.inodes.link(fresh, s.b.graph.inodes.root, 'new', old)!
+  assert.equal(s.b.xl.freshness!.attributes(inode, old), 0)
+  assert.equal(s.b.xl.freshness!.name(s.b.graph.inodes.root, 'new', inode), 0)
+  s.child.script.stat = () => ({ errno: 0, stat: stat({ gfid, size: 2, ctime: 6 }) })
+  assert.equal((await s.b.ok('stat', { loc: Loc.ofInode(inode) })).stat.size, 2)
+})
+
+mdTest('what the kernel may keep, and for how long', told, async (s) => {
+  const { freshness: leases } = s.b.xl
+  const root = s.b.graph.inodes.root
+  const lease = () => leases!.attributes(s.inode, stat({ size: 10, ctime: 5, mtime: 5 }))
+  heard(s, 600)
+  assert.equal(lease(), 0)
+  await s.b.ok('lookup', { loc: s.loc })
+  s.manual.pass(100_000)
+  assert.equal(Math.round(lease() / 1000), 500)
+  assert.equal(Math.round(leases!.name(root, 'f', s.inode) / 1000), 500)
+  assert.equal(leases!.name(root, 'other', s.inode), 0)
+  assert.equal(leases!.attributes(s.inode, stat({ size: 10, ctime: 4 })), 0, 'not what is known')
+  s.child.notifyParents({ type: 'upcall', upcall: upcall(s, UP_SIZE) })
+  assert.equal(lease(), 0)
+  s.manual.pass(1)
+  s.now = { nlink: 2 }
+  await s.b.ok('lookup', { loc: s.loc })
+  assert.equal(lease(), 0, 'another name of it may be given away untold')
+  s.now = {}
+  s.manual.pass(1)
+  s.b.child.notifyParents({ type: 'child-up' })
+  s.manual.pass(1)
+  await s.b.ok('lookup', { loc: s.loc })
+  assert.ok(lease() > 0)
+  s.b.reconfigure({})
+  await s.b.ok('lookup', { loc: s.loc })
+  assert.equal(lease(), 0, 'without upcalls')
+})
+
+mdTest('names in a directory others work in are believed for a second', told, async (s) => {
+  const root = s.b.graph.inodes.root
+  const name = () => s.b.xl.freshness!.name(root, 'f', s.inode)
+  heard(s, 600)
+  await s.b.ok('lookup', { loc: s.loc })
+  assert.ok(name() > 500_000)
+  s.manual.pass(1)
+  const made = { ...upcall(s, UP_TIMES), gfid: root.gfid } as Upcall
+  s.child.notifyParents({ type: 'upcall', upcall: made })
+  assert.equal(name(), 0)
+  assert.equal(await calls(s, 'lookup'), 1)
+  s.manual.pass(1)
+  assert.ok(name() > 0 && name() <= 1000)
+  assert.equal(await calls(s, 'lookup'), 0)
+  s.manual.pass(1000)
+  assert.equal(await calls(s, 'lookup'), 1)
+  s.manual.pass(60_000)
+  assert.equal(await calls(s, 'lookup'), 1)
+  assert.ok(name() > 500_000)
+})
+
+mdTest("a directory's own attributes are believed for a second", told, async (s) => {
+  heard(s, 600)
+  const { root } = s.b.graph.inodes
+  s.child.script.stat = () => ({ errno: 0, stat: dirStat({ gfid: root.gfid }) })
+  const loc = Loc.ofInode(root)
+  await s.b.ok('stat', { loc })
+  const lease = s.b.xl.freshness!.attributes(root, dirStat())
+  assert.ok(lease > 0 && lease <= 1000)
+  s.manual.pass(1001)
   s.child.calls.length = 0
-  await s.b.ok('stat', { loc: s.loc })
+  await s.b.ok('stat', { loc })
   assert.equal(s.child.calls.length, 1)
+})
+
+mdTest('what is not there is not answered from memory', told, async (s) => {
+  for (const fop of ['open', 'stat', 'getxattr'] as const) {
+    await s.b.ok('lookup', { loc: s.loc })
+    s.manual.pass(1)
+    s.child.script[fop] = () => ({ errno: E.STALE })
+    const asked = { loc: s.loc, fd: openFd(s.inode), flags: 0, name: 'user.x' }
+    // a stat is answered from memory unless something is asked along
+    const rep = await s.b.run(fop, { ...asked, xdata: new Dict().setInt('x', 1) })
+    assert.equal(rep.errno, E.STALE)
+    assert.equal(await calls(s, 'lookup'), 1, fop)
+    s.manual.pass(1)
+  }
 })
 
 mdTest('bricks are told the cached xattrs when they come up', told, async (s) => {

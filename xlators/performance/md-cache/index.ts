@@ -8,6 +8,9 @@
  *   attributes then, so that close-to-open holds between clients.
  * - A name is believed only if it was itself seen within the timeout; stock goes on as long as the
  *   inode is in use.
+ * - Of what bricks do not tell (files moved or linked into a directory, names given to other files)
+ *   nothing is believed for more than a second, see store.ts. A brick is trusted to tell for 60 s
+ *   from our last access until one says otherwise.
  * - Attributes in upcalls are not taken over, and entry fops update only the times of parents: they
  *   are one brick's view.
  * - xattr patterns are announced to the bricks but not cached, as absence cannot be known for them.
@@ -15,16 +18,7 @@
 import { clock } from '../../../src/core/clock.ts'
 import { Dict } from '../../../src/core/dict.ts'
 import { E, errnoName } from '../../../src/core/errno.ts'
-import {
-  type Event,
-  UP_EXPLICIT_LOOKUP,
-  UP_FORGET,
-  UP_NLINK,
-  UP_RENAME_FLAGS,
-  UP_XATTR,
-  UP_XATTR_RM,
-  type Upcall,
-} from '../../../src/core/event.ts'
+import { type Event, UP_XATTR, UP_XATTR_RM, type Upcall } from '../../../src/core/event.ts'
 import type { Fop, FopName, MaybePromise, Rep, Req, Statfs } from '../../../src/core/fop.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
@@ -37,6 +31,7 @@ import type { DumpSink } from '../../../src/observe/dump.ts'
 import { knownInode, look, PassThrough } from '../look.ts'
 import { CacheableKeys } from './keys.ts'
 import { Store } from './store.ts'
+import { applyUpcall, Registration } from './upcalls.ts'
 
 const SWITCH = { type: 'bool', default: 'false' } as const
 
@@ -81,18 +76,21 @@ export const options = defineOptions({
 
 type Options = OptionValues<typeof options>
 
-/** Beyond it a timeout needs upcalls, seconds. */
-const UNTOLD_TIMEOUT_MAX = 60
+/** Beyond it a timeout needs upcalls. */
+const UNTOLD_TIMEOUT_MAX_MS = 60_000
+const XATTRS = UP_XATTR | UP_XATTR_RM
 /** GF_IPC_TARGET_UPCALL. */
 const IPC_UPCALL = 2
 
 export class MdCache extends Xlator<typeof options> {
   readonly #passThrough = new PassThrough(this as unknown as Xlator)
-  readonly #store = new Store(this as unknown as Xlator, (inode) => this.#foreignChange(inode))
+  readonly #store = new Store(this as unknown as Xlator, (inode, stat) =>
+    this.#foreignChange(inode, stat),
+  )
+  override readonly freshness = this.#store
   #keys = new CacheableKeys(keySwitches(this.options))
   #statfs: { value: Statfs; at: number } | undefined
-  /** Shortest time a brick said it remembers its clients, ms. */
-  #registeredMs = Number.POSITIVE_INFINITY
+  readonly #registration = new Registration()
   readonly #counts = {
     stat_hit_count: 0,
     stat_miss_count: 0,
@@ -112,7 +110,7 @@ export class MdCache extends Xlator<typeof options> {
     const told = values['cache-invalidation'] && !this.options['cache-invalidation']
     super.reconfigure(values)
     this.#configure()
-    this.#store.dropAll()
+    this.#dropAll()
     if (told) this.#announceKeys()
   }
 
@@ -122,6 +120,7 @@ export class MdCache extends Xlator<typeof options> {
     const begin = this.#store.begin()
     return look(frame.wind(this.child, 'stat', req), (rep) => {
       if (rep.errno === 0) this.#store.saw(req.loc.inode, begin, rep.stat)
+      else this.#store.failed(req.loc.inode, rep.errno)
       return rep
     })
   }
@@ -164,13 +163,12 @@ export class MdCache extends Xlator<typeof options> {
 
   truncate: Fop<'truncate'> = (frame, req) => this.#changing(frame, 'truncate', req, req.loc.inode)
 
-  open: Fop<'open'> = (frame, req) => {
-    if ((req.flags & O_TRUNC) === 0) return frame.tail(this.child, 'open', req)
-    return look(frame.wind(this.child, 'open', req), (rep) => {
-      this.#store.drop(req.loc.inode)
+  open: Fop<'open'> = (frame, req) =>
+    look(frame.wind(this.child, 'open', req), (rep) => {
+      if (rep.errno !== 0) this.#store.failed(req.loc.inode, rep.errno)
+      if ((req.flags & O_TRUNC) !== 0) this.#store.drop(req.loc.inode)
       return rep
     })
-  }
 
   readv: Fop<'readv'> = (frame, req) => {
     const begin = this.#store.begin()
@@ -178,7 +176,7 @@ export class MdCache extends Xlator<typeof options> {
       // Layers below may answer without attributes; that says nothing about the file.
       if (rep.errno === 0 && rep.stat.ctime !== 0) {
         this.#store.saw(req.fd.inode, begin, rep.stat)
-      }
+      } else if (rep.errno !== 0) this.#store.failed(req.fd.inode, rep.errno)
       return rep
     })
   }
@@ -236,6 +234,7 @@ export class MdCache extends Xlator<typeof options> {
     const begin = this.#store.begin()
     return look(frame.wind(this.child, 'fstat', req), (rep) => {
       if (rep.errno === 0) this.#store.saw(req.fd.inode, begin, rep.stat)
+      else this.#store.failed(req.fd.inode, rep.errno)
       return rep
     })
   }
@@ -293,7 +292,7 @@ export class MdCache extends Xlator<typeof options> {
         const inode = knownInode(entry.inode, entry.stat.gfid)
         this.#store.saw(inode, begin, entry.stat)
         this.#store.sawXattrs(inode, begin, entry.xdata, this.#keys.names)
-        this.#store.named(inode, begin, req.fd.inode, entry.name)
+        this.#store.named(inode, entry.stat.gfid, begin, req.fd.inode, entry.name)
       }
       return rep
     })
@@ -316,12 +315,12 @@ export class MdCache extends Xlator<typeof options> {
     switch (event.type) {
       case 'child-down':
       case 'some-descendent-down':
-        this.#store.dropAll()
+        this.#dropAll()
         break
       case 'child-up':
       case 'some-descendent-up':
         // Upcalls may have been lost meanwhile.
-        this.#store.dropAll()
+        this.#dropAll()
         if (this.options['cache-invalidation']) this.#announceKeys()
         break
       case 'upcall':
@@ -341,11 +340,20 @@ export class MdCache extends Xlator<typeof options> {
     this.#keys = new CacheableKeys(keySwitches(this.options))
     const told = this.options['cache-invalidation']
     this.#store.told = told
-    const given = this.options['md-cache-timeout']
-    const seconds = told ? given : Math.min(given, UNTOLD_TIMEOUT_MAX)
-    this.#store.timeoutMs = Math.min(seconds * 1000, this.#registeredMs)
+    this.#setTimeout()
     this.#statfs = undefined
     if (this.#passThrough.set(this.options['pass-through'])) this.#store.dropAll()
+  }
+
+  #dropAll(): void {
+    this.#store.dropAll()
+    this.notifyParents({ type: 'upcalls-lost' })
+  }
+
+  #setTimeout(): void {
+    const ms = this.options['md-cache-timeout'] * 1000
+    const max = this.#store.told ? this.#registration.ms : UNTOLD_TIMEOUT_MAX_MS
+    this.#store.timeoutMs = Math.min(ms, max)
   }
 
   #statOf(inode: Inode, xdata: Dict | undefined): Iatt | undefined {
@@ -381,7 +389,10 @@ export class MdCache extends Xlator<typeof options> {
     inode: Inode,
   ): MaybePromise<Rep<K>> {
     if (req.name === undefined || !this.#keys.names.has(req.name)) {
-      return frame.tail(this.child, fop, req)
+      return look(frame.wind(this.child, fop, req), (rep) => {
+        if (rep.errno !== 0) this.#store.failed(inode, rep.errno)
+        return rep
+      })
     }
     const begin = this.#store.begin()
     const asking = { ...req, xdata: this.#keys.request(req.xdata, () => new Dict()) }
@@ -424,13 +435,13 @@ export class MdCache extends Xlator<typeof options> {
       const inode = knownInode(loc.inode, rep.stat.gfid)
       this.#store.saw(inode, begin, rep.stat)
       this.#store.sawXattrs(inode, begin, rep.xdata, this.#keys.names)
-      if (loc.parent !== undefined) this.#store.named(inode, begin, loc.parent, loc.name)
+      const { gfid } = rep.stat
+      if (loc.parent !== undefined) this.#store.named(inode, gfid, begin, loc.parent, loc.name)
       return
     }
     if (rep.errno === E.NOENT) this.#counts.negative_lookup_count++
-    if (rep.errno === E.STALE) this.#store.drop(loc.parent ?? loc.inode)
-    else this.#store.drop(loc.inode)
-    this.#store.unnamed(loc.inode)
+    if (rep.errno === E.STALE && loc.parent !== undefined) this.#store.drop(loc.parent)
+    this.#store.gone(loc.inode)
   }
 
   #making<K extends 'mknod' | 'mkdir' | 'symlink' | 'create' | 'put'>(
@@ -447,7 +458,7 @@ export class MdCache extends Xlator<typeof options> {
       const { stat } = made
       const inode = knownInode(loc.inode, stat.gfid)
       this.#store.changed(inode, begin, undefined, stat)
-      this.#store.named(inode, begin, loc.parent, loc.name)
+      this.#store.named(inode, stat.gfid, begin, loc.parent, loc.name)
       return rep
     })
   }
@@ -476,8 +487,10 @@ export class MdCache extends Xlator<typeof options> {
   ): MaybePromise<Rep<K>> {
     const begin = this.#store.begin()
     return look(frame.wind(this.child, fop, req), (rep) => {
-      if (rep.errno !== 0) this.#store.drop(inode)
-      else {
+      if (rep.errno !== 0) {
+        this.#store.drop(inode)
+        this.#store.failed(inode, rep.errno)
+      } else {
         const { prestat, poststat } = rep as Extract<Rep<'truncate'>, { errno: 0 }>
         this.#store.changed(inode, begin, prestat, poststat)
       }
@@ -501,45 +514,17 @@ export class MdCache extends Xlator<typeof options> {
 
   #upcall(upcall: Upcall): void {
     if (upcall.type !== 'cache-invalidation' || !this.options['cache-invalidation']) return
-    this.#believeFor(upcall.expireTimeAttr)
-    const inode = this.graph.inodes.byGfid(upcall.gfid)
+    if (this.#registration.heard(upcall.expireTimeAttr)) this.#setTimeout()
+    if ((upcall.flags & XATTRS) !== 0) this.#counts.xattr_invalidations_received++
+    const inode = applyUpcall(upcall, this.#store, this.graph.inodes, this.#keys.names)
     if (inode === undefined) return
-    const { flags } = upcall
-    this.#dropFamily(upcall)
-    if ((flags & (UP_XATTR | UP_XATTR_RM)) !== 0) {
-      this.#counts.xattr_invalidations_received++
-      const set = (flags & UP_XATTR) !== 0 ? upcall.xdata : undefined
-      if (upcall.xdata === undefined) this.#store.dropXattrs(inode)
-      else this.#store.patchXattrs(inode, set, upcall.xdata, this.#keys.names)
-    }
-    if ((flags & ~(UP_XATTR | UP_XATTR_RM)) === 0) return
     this.#counts.stat_invalidations_received++
-    this.#store.drop(inode)
-    if ((flags & (UP_NLINK | UP_RENAME_FLAGS | UP_FORGET | UP_EXPLICIT_LOOKUP)) !== 0) {
-      this.#store.unnamed(inode)
-      this.#store.dropXattrs(inode)
-    }
-    this.#foreignChange(inode)
+    // the mount hears the upcall itself
   }
 
-  /** The parents an upcall names changed too. */
-  #dropFamily(upcall: Extract<Upcall, { type: 'cache-invalidation' }>): void {
-    for (const stat of [upcall.parentStat, upcall.oldParentStat]) {
-      const parent = this.graph.inodes.byGfid(stat.gfid)
-      if (parent !== undefined) this.#store.drop(parent)
-    }
-  }
-
-  /** A brick forgets us so many seconds after our last access: longer is not safe. */
-  #believeFor(seconds: number): void {
-    if (seconds <= 0 || seconds * 1000 >= this.#registeredMs) return
-    this.#registeredMs = seconds * 1000
-    this.#store.timeoutMs = Math.min(this.#store.timeoutMs, this.#registeredMs)
-  }
-
-  #foreignChange(inode: Inode): void {
+  #foreignChange(inode: Inode, stat: Iatt): void {
     if (!this.options['global-cache-invalidation']) return
-    this.notifyParents({ type: 'invalidate-inode', inode })
+    this.notifyParents({ type: 'invalidate-inode', inode, stat })
   }
 
   /** Bricks send xattr upcalls only for keys somebody asked them to. */

@@ -7,8 +7,11 @@
 import { clock } from '../../../src/core/clock.ts'
 import { InodeContext } from '../../../src/core/context.ts'
 import type { Dict, DictValue } from '../../../src/core/dict.ts'
-import { type Iatt, isReg, timeLater } from '../../../src/core/iatt.ts'
-import type { Inode } from '../../../src/core/inode.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
+import type { Freshness } from '../../../src/core/freshness.ts'
+import type { Gfid } from '../../../src/core/gfid.ts'
+import { type Iatt, isDir, isReg, timeLater } from '../../../src/core/iatt.ts'
+import { type Inode, isDirInode } from '../../../src/core/inode.ts'
 import type { Loc } from '../../../src/core/loc.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
 import { Stamps } from '../look.ts'
@@ -26,9 +29,27 @@ class Entry {
   parent: Inode | undefined
   name: string | undefined
   namedAt = 0
+  /** Stamp of the last time the name was lost. */
+  unnamedAt = 0
+  /** Of a directory: when another client last changed names in it. */
+  sharedAt = Number.NEGATIVE_INFINITY
 }
 
-export class Store {
+/**
+ * Bricks do not tell of files that are linked or moved into a directory: its attributes are
+ * believed no longer than this, ms.
+ */
+const DIRECTORY_MS = 1000
+/**
+ * Nor do they tell of a name that is given to another file while its old one has further names or
+ * is open. Whoever does that has as a rule made the new file in the same directory: names in it are
+ * believed for DIRECTORY_MS only, for so long, ms.
+ */
+const SHARED_MS = 60_000
+/** Unknown inodes that changed lately; beyond it nothing asked for before is believed. */
+const STRANGERS_MAX = 4096
+
+export class Store implements Freshness {
   readonly #entries: InodeContext<Entry>
   readonly #stamps = new Stamps()
   /** What is older is not believed: connections were lost since. */
@@ -36,10 +57,14 @@ export class Store {
   timeoutMs = 0
   /** Upcalls tell of others' changes: what was learned before an open is true after it. */
   told = false
-  /** An inode's content was changed by somebody else. */
-  readonly #onForeignChange: (inode: Inode) => void
+  /** Inodes not in the table that others changed: stamp of the change, oldest first. */
+  readonly #strangers = new Map<Gfid, number>()
+  /** What was begun before it may have been changed by somebody forgotten. */
+  #strangersFrom = 0
+  /** An inode's content was changed by somebody else; it is now as `stat` shows. */
+  readonly #onForeignChange: (inode: Inode, stat: Iatt) => void
 
-  constructor(xl: Xlator, onForeignChange: (inode: Inode) => void) {
+  constructor(xl: Xlator, onForeignChange: (inode: Inode, stat: Iatt) => void) {
     this.#entries = new InodeContext<Entry>(xl)
     this.#onForeignChange = onForeignChange
   }
@@ -54,33 +79,83 @@ export class Store {
     this.#validFrom = this.#stamps.next()
   }
 
-  /** Something learned at `at` is still believed; close-to-open: not past an open. */
-  #valid(inode: Inode, at: number): boolean {
-    if (at <= this.#validFrom || clock.now() - at >= this.timeoutMs) return false
-    return this.told || at >= inode.openedAt
+  /**
+   * For how long something learned at `at` is still believed, ms, if `limitMs` is the longest;
+   * close-to-open: not past an open.
+   */
+  #left(inode: Inode, at: number, limitMs: number): number {
+    if (at <= this.#validFrom || (!this.told && at < inode.openedAt)) return 0
+    return Math.max(0, at + limitMs - clock.now())
+  }
+
+  #statLeft(inode: Inode, entry: Entry): number {
+    const limit = isDirInode(inode) && this.told ? DIRECTORY_MS : Number.POSITIVE_INFINITY
+    return this.#left(inode, entry.statAt, Math.min(this.timeoutMs, limit))
+  }
+
+  #nameLeft(entry: Entry, parent: Inode, name: string | undefined, inode: Inode): number {
+    if (entry.parent !== parent || entry.name !== name) return 0
+    const shared = this.#entries.get(parent)?.sharedAt ?? Number.NEGATIVE_INFINITY
+    if (entry.namedAt <= shared) return 0
+    const limit = entry.namedAt - shared < SHARED_MS ? DIRECTORY_MS : Number.POSITIVE_INFINITY
+    return this.#left(inode, entry.namedAt, Math.min(this.timeoutMs, limit))
   }
 
   stat(inode: Inode): Iatt | undefined {
     const entry = this.#entries.get(inode)
-    return entry?.stat !== undefined && this.#valid(inode, entry.statAt) ? entry.stat : undefined
+    return entry?.stat !== undefined && this.#statLeft(inode, entry) > 0 ? entry.stat : undefined
   }
 
   xattrs(inode: Inode): ReadonlyMap<string, DictValue> | undefined {
     const entry = this.#entries.get(inode)
-    return entry?.xattrs !== undefined && this.#valid(inode, entry.xattrsAt)
-      ? entry.xattrs
-      : undefined
+    if (entry?.xattrs === undefined) return undefined
+    return this.#left(inode, entry.xattrsAt, this.timeoutMs) > 0 ? entry.xattrs : undefined
   }
 
   /** The inode was seen under this name not long ago. */
-  isNamed(loc: Loc): boolean {
-    const entry = this.#entries.get(loc.inode)
-    if (entry === undefined || loc.parent === undefined) return false
-    return (
-      entry.parent === loc.parent &&
-      entry.name === loc.name &&
-      this.#valid(loc.inode, entry.namedAt)
-    )
+  isNamed({ inode, parent, name }: Loc): boolean {
+    const entry = this.#entries.get(inode)
+    if (entry === undefined || parent === undefined) return false
+    return this.#nameLeft(entry, parent, name, inode) > 0
+  }
+
+  get on(): boolean {
+    return this.told && this.timeoutMs > 0
+  }
+
+  /** Of files with several names nobody tells everything: see SHARED_MS. */
+  attributes(inode: Inode, stat: Iatt): number {
+    const entry = this.#entries.get(inode)
+    if (!this.told || entry?.stat === undefined || !isSame(entry.stat, stat)) return 0
+    return hasNames(entry.stat) ? 0 : this.#statLeft(inode, entry)
+  }
+
+  name(parent: Inode, name: string, inode: Inode): number {
+    const entry = this.#entries.get(inode)
+    if (!this.told || entry?.stat === undefined || hasNames(entry.stat)) return 0
+    return this.#nameLeft(entry, parent, name, inode)
+  }
+
+  /** Another client made, removed or moved names in the directory. */
+  shared(directory: Inode): void {
+    this.#entries.need(directory, () => new Entry()).sharedAt = this.#stamps.next()
+    this.drop(directory)
+  }
+
+  /** Another client changed an inode that is not in the table: an answer may be under way. */
+  stranger(gfid: Gfid): void {
+    this.#strangers.delete(gfid)
+    this.#strangers.set(gfid, this.#stamps.next())
+    if (this.#strangers.size <= STRANGERS_MAX) return
+    const [oldest, at] = this.#strangers.entries().next().value!
+    this.#strangers.delete(oldest)
+    this.#strangersFrom = at
+  }
+
+  /** What was asked for at `begin` may have been changed since by somebody else. */
+  #isOvertaken(gfid: Gfid, begin: number): boolean {
+    if (begin <= this.#strangersFrom) return true
+    return this.#strangers.size > 0 && (this.#strangers.get(gfid) ?? 0) > begin
   }
 
   /** A reply to a fop begun at `begin` shows these attributes. */
@@ -89,13 +164,14 @@ export class Store {
       this.drop(inode)
       return
     }
+    if (this.#isOvertaken(stat.gfid, begin)) return
     const entry = this.#entries.need(inode, () => new Entry())
     if (entry.statChanged > begin) return
     const known = entry.stat
     if (known !== undefined) {
       const older = timeLater(known.ctime, known.ctimeNsec, stat.ctime, stat.ctimeNsec)
-      if (older && this.#valid(inode, entry.statAt)) return
-      if (isReg(stat) && differs(known, stat)) this.#onForeignChange(inode)
+      if (older && this.#statLeft(inode, entry) > 0) return
+      if (isReg(stat) && differs(known, stat)) this.#onForeignChange(inode, stat)
     }
     entry.stat = stat
     entry.statAt = begin
@@ -104,7 +180,7 @@ export class Store {
   /** A change of ours begun at `begin` is done; it left these attributes. */
   changed(inode: Inode, begin: number, prestat: Iatt | undefined, poststat: Iatt): void {
     const entry = this.#entries.need(inode, () => new Entry())
-    const overlapped = entry.statChanged > begin
+    const overlapped = entry.statChanged > begin || this.#isOvertaken(poststat.gfid, begin)
     entry.statChanged = this.#stamps.next()
     if (overlapped || poststat.ctime === 0) {
       // Which of two changes was the last cannot be told from their replies.
@@ -113,7 +189,7 @@ export class Store {
     }
     const known = entry.stat
     if (known !== undefined && prestat !== undefined && prestat.ctime !== 0) {
-      if (isReg(poststat) && differs(known, prestat)) this.#onForeignChange(inode)
+      if (isReg(poststat) && differs(known, prestat)) this.#onForeignChange(inode, prestat)
     }
     entry.stat = poststat
     entry.statAt = begin
@@ -139,6 +215,17 @@ export class Store {
     now.mtime = after.mtime
     now.mtimeNsec = after.mtimeNsec
     entry.stat = now
+  }
+
+  /** A fop on the inode failed: with these errors it is not there. */
+  failed(inode: Inode, errno: Errno): void {
+    if (errno === E.STALE || errno === E.NOENT) this.gone(inode)
+  }
+
+  /** The object is not there, or not under its name. */
+  gone(inode: Inode): void {
+    this.drop(inode)
+    this.unnamed(inode)
   }
 
   /** The attributes are not what they were. */
@@ -186,8 +273,15 @@ export class Store {
     entry.xattrs = patched
   }
 
-  named(inode: Inode, begin: number, parent: Inode | undefined, name: string | undefined): void {
+  named(
+    inode: Inode,
+    gfid: Gfid,
+    begin: number,
+    parent: Inode | undefined,
+    name: string | undefined,
+  ): void {
     const entry = this.#entries.need(inode, () => new Entry())
+    if (entry.unnamedAt > begin || this.#isOvertaken(gfid, begin)) return
     entry.parent = parent
     entry.name = name
     entry.namedAt = begin
@@ -195,8 +289,18 @@ export class Store {
 
   unnamed(inode: Inode): void {
     const entry = this.#entries.get(inode)
-    if (entry !== undefined) entry.parent = undefined
+    if (entry === undefined) return
+    entry.parent = undefined
+    entry.unnamedAt = this.#stamps.next()
   }
+}
+
+/** A file with more than one name. */
+const hasNames = (stat: Iatt): boolean => !isDir(stat) && stat.nlink > 1
+
+function isSame(a: Iatt, b: Iatt): boolean {
+  if (a === b) return true
+  return a.ctime === b.ctime && a.ctimeNsec === b.ctimeNsec && !differs(a, b)
 }
 
 function differs(a: Iatt, b: Iatt): boolean {
