@@ -154,6 +154,40 @@ aheadTest('the fd lives until what was read ahead is there', {}, async (s) => {
   assert.equal(s.fd.released, true)
 })
 
+aheadTest('what was read of another state of the file is not used', {}, async (s) => {
+  await read(s, 0, PAGE)
+  await settle()
+  const before = asked(s).length
+  s.child.script.fstat = () => ({ errno: 0, stat: stat({ mtime: 100 }) })
+  await s.b.ok('fstat', { fd: s.fd })
+  await read(s, PAGE, 1000)
+  assert.equal(asked(s).filter(([at, size]) => at === PAGE && size === 1000).length, 0)
+  assert.ok(asked(s).length >= before)
+  s.child.script.fstat = () => ({ errno: 0, stat: stat({ mtime: 101 }) })
+  s.manual.pass(1)
+  await s.b.ok('fstat', { fd: s.fd })
+  await read(s, PAGE + 1000, 1000)
+  assert.equal(asked(s).filter(([at, size]) => at === PAGE + 1000 && size === 1000).length, 1)
+})
+
+aheadTest('nor what was asked for before that state was seen', {}, async (s) => {
+  const { readv } = s.child.script
+  s.child.hold.add('readv')
+  const first = s.b.run('readv', { fd: s.fd, offset: 0, size: PAGE, flags: 0 })
+  await settle()
+  s.manual.pass(1)
+  s.child.script.fstat = () => ({ errno: 0, stat: stat({ mtime: 101 }) })
+  await s.b.ok('fstat', { fd: s.fd })
+  s.child.hold.clear()
+  for (const call of s.child.held.splice(0)) {
+    call.reply(await readv!(s.b.graph.pool.begin(s.b.xl, 'x', s.b.creds), call.req as never))
+  }
+  await first
+  await settle()
+  await read(s, PAGE, 1000)
+  assert.equal(asked(s).filter(([at, size]) => at === PAGE && size === 1000).length, 1)
+})
+
 modelRuns(readAhead, [
   {},
   { 'page-size': '4096', 'page-count': '16' },

@@ -12,17 +12,18 @@ import { InodeContext } from '../../../src/core/context.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import { GlusterError } from '../../../src/core/errors.ts'
 import type { Fd } from '../../../src/core/fd.ts'
-import type { Fop, FopName, MaybePromise, Rep, Req } from '../../../src/core/fop.ts'
+import type { Fop, MaybePromise, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { gfidText } from '../../../src/core/gfid.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
 import { type Inode, inodePath } from '../../../src/core/inode.ts'
-import { O_DIRECT, O_TRUNC } from '../../../src/core/open-flags.ts'
+import { O_DIRECT } from '../../../src/core/open-flags.ts'
 import { defineOptions, type OptionValues } from '../../../src/core/options.ts'
-import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
+import { defineXlator, type Xlator } from '../../../src/core/xlator.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
 import { sliceVector, unpinned } from '../buffers.ts'
-import { knownInode, look, PassThrough, Stamps } from '../look.ts'
+import { ContentCache } from '../content-cache.ts'
+import { PassThrough } from '../look.ts'
 import { Priorities } from '../priority.ts'
 import { type Evictable, WeightedLru } from '../weighted-lru.ts'
 
@@ -102,12 +103,11 @@ class File {
   }
 }
 
-export class IoCache extends Xlator<typeof options> {
+export class IoCache extends ContentCache<typeof options> {
   readonly #files = new InodeContext<File>(this)
   readonly #cached = new Map<File, Inode>()
   readonly #lru = new WeightedLru<Page>(this.options['cache-size'])
   readonly #passThrough = new PassThrough(this as unknown as Xlator)
-  readonly #stamps = new Stamps()
   #priorities = new Priorities(this.options.priority)
 
   override init(): void {
@@ -125,21 +125,6 @@ export class IoCache extends Xlator<typeof options> {
     for (const file of this.#cached.keys()) this.#drop(file)
   }
 
-  stat: Fop<'stat'> = (frame, req) => {
-    const begin = this.#stamps.next()
-    return look(frame.wind(this.child, 'stat', req), (rep) => {
-      if (rep.errno === 0) this.#saw(req.loc.inode, begin, rep.stat)
-      return rep
-    })
-  }
-
-  truncate: Fop<'truncate'> = (frame, req) => this.#changing(frame, 'truncate', req, req.loc.inode)
-
-  open: Fop<'open'> = (frame, req) =>
-    (req.flags & O_TRUNC) === 0
-      ? frame.tail(this.child, 'open', req)
-      : this.#changing(frame, 'open', req, req.loc.inode)
-
   readv: Fop<'readv'> = (frame, req) => {
     const { fd } = req
     const file = this.#files.need(fd.inode, () => this.#newFile(fd.inode))
@@ -149,33 +134,6 @@ export class IoCache extends Xlator<typeof options> {
     }
     return this.#read(frame, req, file)
   }
-
-  writev: Fop<'writev'> = (frame, req) => this.#changing(frame, 'writev', req, req.fd.inode)
-  ftruncate: Fop<'ftruncate'> = (frame, req) =>
-    this.#changing(frame, 'ftruncate', req, req.fd.inode)
-
-  fstat: Fop<'fstat'> = (frame, req) => {
-    const begin = this.#stamps.next()
-    return look(frame.wind(this.child, 'fstat', req), (rep) => {
-      if (rep.errno === 0) this.#saw(req.fd.inode, begin, rep.stat)
-      return rep
-    })
-  }
-
-  lookup: Fop<'lookup'> = (frame, req) => {
-    const begin = this.#stamps.next()
-    return look(frame.wind(this.child, 'lookup', req), (rep) => {
-      if (rep.errno === 0) this.#saw(knownInode(req.loc.inode, rep.stat.gfid), begin, rep.stat)
-      return rep
-    })
-  }
-
-  fallocate: Fop<'fallocate'> = (frame, req) =>
-    this.#changing(frame, 'fallocate', req, req.fd.inode)
-  discard: Fop<'discard'> = (frame, req) => this.#changing(frame, 'discard', req, req.fd.inode)
-  zerofill: Fop<'zerofill'> = (frame, req) => this.#changing(frame, 'zerofill', req, req.fd.inode)
-  copy_file_range: Fop<'copy_file_range'> = (frame, req) =>
-    this.#changing(frame, 'copy_file_range', req, req.fdOut.inode)
 
   override forget = (inode: Inode): void => {
     const file = this.#files.get(inode)
@@ -221,9 +179,9 @@ export class IoCache extends Xlator<typeof options> {
   }
 
   async #revalidate(frame: Frame, req: Req<'readv'>, file: File): Promise<Rep<'readv'>> {
-    const begin = this.#stamps.next()
+    const begin = this.stamps.next()
     const now = await frame.wind(this.child, 'fstat', { fd: req.fd })
-    if (now.errno === 0) this.#saw(req.fd.inode, begin, now.stat)
+    if (now.errno === 0) this.saw(req.fd.inode, begin, now.stat)
     else this.#drop(file)
     if (!this.#mayCache(file, req)) return frame.tail(this.child, 'readv', req)
     return this.#read(frame, req, file)
@@ -270,7 +228,7 @@ export class IoCache extends Xlator<typeof options> {
     }
     this.#cached.set(file, fd.inode)
     fd.hold()
-    const begin = this.#stamps.next()
+    const begin = this.stamps.next()
     const ready = this.graph.pool.background(this, 'READ', frame.creds, async (reading) => {
       let rep: Rep<'readv'> = { errno: E.IO }
       try {
@@ -288,7 +246,7 @@ export class IoCache extends Xlator<typeof options> {
 
   #arrived(inode: Inode, file: File, run: Page[], begin: number, rep: Rep<'readv'>): void {
     if (rep.errno === 0 && rep.stat.ctime !== 0) {
-      this.#saw(inode, begin, rep.stat)
+      this.saw(inode, begin, rep.stat)
       // A change meanwhile does not concern who asked before it: they get this.
       file.stat ??= rep.stat
     }
@@ -309,8 +267,8 @@ export class IoCache extends Xlator<typeof options> {
     if (file.pages.size === 0) this.#cached.delete(file)
   }
 
-  /** A reply showed the file: its pages are valid once more, or dropped. */
-  #saw(inode: Inode, begin: number, stat: Iatt): void {
+  /** Its pages are valid once more, or dropped. */
+  protected override saw(inode: Inode, begin: number, stat: Iatt): void {
     const file = this.#files.get(inode)
     if (file === undefined || file.changed > begin || stat.ctime === 0) return
     const known = file.stat
@@ -323,43 +281,23 @@ export class IoCache extends Xlator<typeof options> {
   }
 
   #drop(file: File): void {
-    file.changed = this.#stamps.next()
+    file.changed = this.stamps.next()
     for (const page of file.pages.values()) this.#lru.delete(page)
     file.pages.clear()
     file.stat = undefined
     this.#cached.delete(file)
   }
 
-  #changing<K extends ChangingFop>(
-    frame: Frame,
-    fop: K,
-    req: Req<K>,
-    inode: Inode,
-  ): MaybePromise<Rep<K>> {
-    this.#dropInode(inode)
-    return look(frame.wind(this.child, fop, req), (rep) => {
-      this.#dropInode(inode)
-      return rep
-    })
-  }
-
-  #dropInode(inode: Inode): void {
+  protected override contentChanged(inode: Inode): void {
     const file = this.#files.get(inode)
     if (file !== undefined) this.#drop(file)
   }
-}
 
-type ChangingFop = Extract<
-  FopName,
-  | 'truncate'
-  | 'open'
-  | 'writev'
-  | 'ftruncate'
-  | 'fallocate'
-  | 'discard'
-  | 'zerofill'
-  | 'copy_file_range'
->
+  /** Pages stay, to be looked at again before they are used. */
+  protected override connectionsChanged(): void {
+    for (const file of this.#cached.keys()) file.validated = 0
+  }
+}
 
 function assemble(req: Req<'readv'>, pages: readonly Page[], stat: Iatt): Rep<'readv'> {
   const data: Buffer[] = []

@@ -185,6 +185,7 @@ export class NlCache extends Xlator<typeof options> {
       case 'child-down':
       case 'some-descendent-down':
       case 'child-up':
+      case 'some-descendent-up':
         this.#dropAll()
         break
       case 'upcall': {

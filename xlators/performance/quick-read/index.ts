@@ -3,24 +3,27 @@
  * cache-timeout seconds are answered from it. With open-behind a small file is then read without an
  * open, read or flush on the bricks.
  *
+ * Unlike stock's, upcalls end content also without quick-read-cache-invalidation; that, or
+ * cache-invalidation of md-cache, makes content believed that is older than an open.
+ *
  * As in md-cache, a reply fills the cache only if nothing changed the file since its fop began.
  * Content whose length is not the file's size is not taken (a brick's part of a file).
  */
 import { clock } from '../../../src/core/clock.ts'
 import { InodeContext } from '../../../src/core/context.ts'
 import { Dict } from '../../../src/core/dict.ts'
-import { type Event, UP_SIZE, UP_TIMES } from '../../../src/core/event.ts'
-import type { Fop, MaybePromise, Rep, Req } from '../../../src/core/fop.ts'
-import type { Frame } from '../../../src/core/frame.ts'
+import type { Fop, Rep, Req } from '../../../src/core/fop.ts'
+import type { Freshness } from '../../../src/core/freshness.ts'
 import { type Iatt, isReg, S_IFREG } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import type { Loc } from '../../../src/core/loc.ts'
-import { O_DIRECT, O_TRUNC } from '../../../src/core/open-flags.ts'
+import { O_DIRECT } from '../../../src/core/open-flags.ts'
 import { defineOptions, type OptionValues } from '../../../src/core/options.ts'
-import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
+import { defineXlator } from '../../../src/core/xlator.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
 import { unpinned } from '../buffers.ts'
-import { knownInode, look, Stamps } from '../look.ts'
+import { ContentCache } from '../content-cache.ts'
+import { knownInode, look } from '../look.ts'
 import { Priorities } from '../priority.ts'
 import { type Evictable, WeightedLru } from '../weighted-lru.ts'
 
@@ -96,15 +99,21 @@ interface Entry {
   changed: number
 }
 
-export class QuickRead extends Xlator<typeof options> {
+export class QuickRead extends ContentCache<typeof options> {
   readonly #entries = new InodeContext<Entry>(this)
   readonly #lru = new WeightedLru<Content>(this.options['cache-size'])
   #priorities = new Priorities(this.options.priority)
-  readonly #stamps = new Stamps()
   #validFrom = 0
   #hits = 0
   #misses = 0
   #invalidations = 0
+  /** Where it says that upcalls are on, they are for content, too. */
+  #freshness: Freshness | undefined
+
+  override init(): void {
+    const { xlators } = this.graph
+    this.#freshness = xlators.find((xl) => xl.freshness !== undefined)?.freshness
+  }
 
   override reconfigure(values: OptionValues<typeof options>): void {
     this.#priorities = new Priorities(values.priority)
@@ -112,21 +121,6 @@ export class QuickRead extends Xlator<typeof options> {
     this.#lru.bytesMax = values['cache-size']
     this.#lru.shrink()
   }
-
-  stat: Fop<'stat'> = (frame, req) => {
-    const begin = this.#stamps.next()
-    return look(frame.wind(this.child, 'stat', req), (rep) => {
-      if (rep.errno === 0) this.#refresh(req.loc.inode, begin, rep.stat)
-      return rep
-    })
-  }
-
-  truncate: Fop<'truncate'> = (frame, req) => this.#changing(frame, 'truncate', req, req.loc.inode)
-
-  open: Fop<'open'> = (frame, req) =>
-    (req.flags & O_TRUNC) === 0
-      ? frame.tail(this.child, 'open', req)
-      : this.#changing(frame, 'open', req, req.loc.inode)
 
   readv: Fop<'readv'> = (frame, req) => {
     const { fd, offset, size } = req
@@ -141,33 +135,20 @@ export class QuickRead extends Xlator<typeof options> {
       return { errno: 0, data, size: end - offset, stat: content.stat, eof }
     }
     this.#misses++
-    const begin = this.#stamps.next()
+    const begin = this.stamps.next()
     return look(frame.wind(this.child, 'readv', req), (rep) => {
-      if (rep.errno === 0 && rep.stat.ctime !== 0) this.#refresh(fd.inode, begin, rep.stat)
+      if (rep.errno === 0 && rep.stat.ctime !== 0) this.saw(fd.inode, begin, rep.stat)
       return rep
     })
   }
 
-  writev: Fop<'writev'> = (frame, req) => this.#changing(frame, 'writev', req, req.fd.inode)
-
-  ftruncate: Fop<'ftruncate'> = (frame, req) =>
-    this.#changing(frame, 'ftruncate', req, req.fd.inode)
-
-  fstat: Fop<'fstat'> = (frame, req) => {
-    const begin = this.#stamps.next()
-    return look(frame.wind(this.child, 'fstat', req), (rep) => {
-      if (rep.errno === 0) this.#refresh(req.fd.inode, begin, rep.stat)
-      return rep
-    })
-  }
-
-  lookup: Fop<'lookup'> = (frame, req) => {
+  override lookup: Fop<'lookup'> = (frame, req) => {
     const { inode } = req.loc
     const { type } = inode
     const max = this.options['max-file-size']
     const wanted =
       max > 0 && (type === 0 || type === S_IFREG) && this.#entries.get(inode)?.content === undefined
-    const begin = this.#stamps.next()
+    const begin = this.stamps.next()
     const asking = wanted && !req.xdata?.has(CONTENT_KEY) ? withContent(req, max) : req
     return look(frame.wind(this.child, 'lookup', asking), (rep) => {
       this.#lookedUp(req.loc, begin, rep)
@@ -176,52 +157,47 @@ export class QuickRead extends Xlator<typeof options> {
   }
 
   readdirp: Fop<'readdirp'> = (frame, req) => {
-    const begin = this.#stamps.next()
+    const begin = this.stamps.next()
     return look(frame.wind(this.child, 'readdirp', req), (rep) => {
       if (rep.errno !== 0) return rep
       for (const { inode, stat } of rep.entries) {
         if (inode !== undefined && stat !== undefined && stat.ctime !== 0) {
-          this.#refresh(inode, begin, stat)
+          this.saw(inode, begin, stat)
         }
       }
       return rep
     })
   }
 
-  fallocate: Fop<'fallocate'> = (frame, req) =>
-    this.#changing(frame, 'fallocate', req, req.fd.inode)
-  discard: Fop<'discard'> = (frame, req) => this.#changing(frame, 'discard', req, req.fd.inode)
-  zerofill: Fop<'zerofill'> = (frame, req) => this.#changing(frame, 'zerofill', req, req.fd.inode)
-  copy_file_range: Fop<'copy_file_range'> = (frame, req) =>
-    this.#changing(frame, 'copy_file_range', req, req.fdOut.inode)
-
   override forget = (inode: Inode): void => {
     const content = this.#entries.get(inode)?.content
     if (content !== undefined) this.#lru.delete(content)
   }
 
-  override notify(event: Event, from: Xlator | undefined): void {
-    switch (event.type) {
-      case 'child-down':
-      case 'some-descendent-down':
-      case 'child-up':
-        this.#validFrom = this.#stamps.next()
-        break
-      case 'upcall': {
-        const { upcall } = event
-        if (upcall.type !== 'cache-invalidation') break
-        if (!this.options['quick-read-cache-invalidation']) break
-        if ((upcall.flags & (UP_SIZE | UP_TIMES)) === 0) break
-        const inode = this.graph.inodes.byGfid(upcall.gfid)
-        if (inode === undefined) break
-        this.#invalidations++
-        this.#drop(inode)
-        break
-      }
-      default:
-        break
+  protected override contentChanged(inode: Inode): void {
+    if (this.#entries.get(inode)?.content !== undefined) this.#invalidations++
+    this.#drop(inode)
+  }
+
+  protected override connectionsChanged(): void {
+    this.#validFrom = this.stamps.next()
+  }
+
+  /** The same file as the cached one, or it is dropped. */
+  protected override saw(inode: Inode, begin: number, stat: Iatt): void {
+    const entry = this.#entries.get(inode)
+    const content = entry?.content
+    if (entry === undefined || content === undefined || entry.changed > begin) return
+    const known = content.stat
+    const same = this.options['ctime-invalidation']
+      ? stat.ctime === known.ctime && stat.ctimeNsec === known.ctimeNsec
+      : stat.mtime === known.mtime && stat.mtimeNsec === known.mtimeNsec
+    if (!same || stat.size !== content.size) {
+      this.#drop(inode)
+      return
     }
-    super.notify(event, from)
+    content.stat = stat
+    content.refreshed = begin
   }
 
   override dump(sink: DumpSink): void {
@@ -238,7 +214,7 @@ export class QuickRead extends Xlator<typeof options> {
   #believed(inode: Inode): Content | undefined {
     const content = this.#entries.get(inode)?.content
     if (content === undefined || content.refreshed <= this.#validFrom) return undefined
-    const told = this.options['quick-read-cache-invalidation']
+    const told = this.options['quick-read-cache-invalidation'] || this.#freshness?.on === true
     // Close-to-open: what was there before an open may have been changed by others.
     if (!told && content.refreshed < inode.openedAt) return undefined
     const age = clock.now() - content.refreshed
@@ -252,7 +228,7 @@ export class QuickRead extends Xlator<typeof options> {
     }
     const inode = knownInode(loc.inode, rep.stat.gfid)
     const bytes = rep.xdata?.getBytes(CONTENT_KEY)
-    if (bytes === undefined || !isReg(rep.stat)) this.#refresh(inode, begin, rep.stat)
+    if (bytes === undefined || !isReg(rep.stat)) this.saw(inode, begin, rep.stat)
     else if (bytes.length === rep.stat.size) this.#keep(inode, loc, begin, bytes, rep.stat)
   }
 
@@ -270,55 +246,14 @@ export class QuickRead extends Xlator<typeof options> {
     this.#lru.add(content)
   }
 
-  /** A reply showed the file: the same as the cached one, or it is dropped. */
-  #refresh(inode: Inode, begin: number, stat: Iatt): void {
-    const entry = this.#entries.get(inode)
-    const content = entry?.content
-    if (entry === undefined || content === undefined || entry.changed > begin) return
-    const known = content.stat
-    const same = this.options['ctime-invalidation']
-      ? stat.ctime === known.ctime && stat.ctimeNsec === known.ctimeNsec
-      : stat.mtime === known.mtime && stat.mtimeNsec === known.mtimeNsec
-    if (!same || stat.size !== content.size) {
-      this.#drop(inode)
-      return
-    }
-    content.stat = stat
-    content.refreshed = begin
-  }
-
-  /** Content is out of date from the start of a change on, and again at its end. */
-  #changing<K extends ChangingFop>(
-    frame: Frame,
-    fop: K,
-    req: Req<K>,
-    inode: Inode,
-  ): MaybePromise<Rep<K>> {
-    this.#drop(inode)
-    return look(frame.wind(this.child, fop, req), (rep) => {
-      this.#drop(inode)
-      return rep
-    })
-  }
-
   #drop(inode: Inode): void {
     const entry = this.#entries.need(inode, () => ({ content: undefined, changed: 0 }))
-    entry.changed = this.#stamps.next()
+    entry.changed = this.stamps.next()
     if (entry.content === undefined) return
     this.#lru.delete(entry.content)
     entry.content = undefined
   }
 }
-
-type ChangingFop =
-  | 'truncate'
-  | 'ftruncate'
-  | 'open'
-  | 'writev'
-  | 'fallocate'
-  | 'discard'
-  | 'zerofill'
-  | 'copy_file_range'
 
 function withContent(req: Req<'lookup'>, max: number): Req<'lookup'> {
   const xdata = req.xdata === undefined ? new Dict() : req.xdata.clone()

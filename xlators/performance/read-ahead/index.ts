@@ -10,16 +10,17 @@ import { clock } from '../../../src/core/clock.ts'
 import { FdContext } from '../../../src/core/context.ts'
 import { E } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
-import type { Fop, FopName, MaybePromise, Rep, Req } from '../../../src/core/fop.ts'
+import type { Fop, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import type { Iatt } from '../../../src/core/iatt.ts'
 import { type Inode, inodePath, isDirInode } from '../../../src/core/inode.ts'
-import { O_ACCMODE, O_DIRECT, O_TRUNC, O_WRONLY } from '../../../src/core/open-flags.ts'
+import { O_ACCMODE, O_DIRECT, O_WRONLY } from '../../../src/core/open-flags.ts'
 import { defineOptions, type OptionValues } from '../../../src/core/options.ts'
-import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
+import { defineXlator, type Xlator } from '../../../src/core/xlator.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
 import { sliceVector } from '../buffers.ts'
-import { look, PassThrough } from '../look.ts'
+import { ContentCache } from '../content-cache.ts'
+import { PassThrough } from '../look.ts'
 
 export const options = defineOptions({
   'page-count': {
@@ -64,6 +65,9 @@ class File {
   expected = 0
   /** Bytes read in sequence. */
   run = 0
+  /** The file as it was shown last, by a fop begun at `seenAt`. */
+  seen: Iatt | undefined
+  seenAt = 0
   /** Adjacent or with gaps, by start, never overlapping. */
   chunks: Chunk[] = []
   /** The file ends here, as far as reads have shown. */
@@ -74,12 +78,31 @@ class File {
     this.end = Number.POSITIVE_INFINITY
   }
 
+  /** Lets go of what was read of another state of the file than `stat`. */
+  keep(begin: number, stat: Iatt): void {
+    this.seen = stat
+    this.seenAt = begin
+    if (this.chunks.length === 0) return
+    const current = ({ rep }: Chunk): boolean =>
+      rep === undefined || rep.errno !== 0 || rep.stat.ctime === 0 || isSame(rep.stat, stat)
+    if (!this.chunks.every(current)) this.reset()
+  }
+
+  /** The reply to a READ begun at `begin` shows another state than a later fop did. */
+  isOld(begin: number, rep: Rep<'readv'>): boolean {
+    if (this.seen === undefined || this.seenAt < begin || rep.errno !== 0) return false
+    return rep.stat.ctime !== 0 && !isSame(rep.stat, this.seen)
+  }
+
   covers(offset: number): boolean {
     return this.chunks.some((chunk) => chunk.start <= offset && offset < chunk.end)
   }
 }
 
-export class ReadAhead extends Xlator<typeof options> {
+const isSame = (a: Iatt, b: Iatt): boolean =>
+  a.size === b.size && a.mtime === b.mtime && a.mtimeNsec === b.mtimeNsec
+
+export class ReadAhead extends ContentCache<typeof options> {
   readonly #files = new FdContext<File>(this)
   readonly #passThrough = new PassThrough(this as unknown as Xlator)
   readonly #active = new Set<Fd>()
@@ -93,13 +116,6 @@ export class ReadAhead extends Xlator<typeof options> {
     if (!this.#passThrough.set(values['pass-through'])) return
     for (const fd of this.#active) this.#files.get(fd)?.reset()
   }
-
-  truncate: Fop<'truncate'> = (frame, req) => this.#changing(frame, 'truncate', req, req.loc.inode)
-
-  open: Fop<'open'> = (frame, req) =>
-    (req.flags & O_TRUNC) === 0
-      ? frame.tail(this.child, 'open', req)
-      : this.#changing(frame, 'open', req, req.loc.inode)
 
   readv: Fop<'readv'> = (frame, req) => {
     const { fd, offset, size } = req
@@ -115,16 +131,6 @@ export class ReadAhead extends Xlator<typeof options> {
     if (used.length === 0) return frame.tail(this.child, 'readv', req)
     return this.#assemble(frame, req, file, used)
   }
-
-  writev: Fop<'writev'> = (frame, req) => this.#changing(frame, 'writev', req, req.fd.inode)
-  ftruncate: Fop<'ftruncate'> = (frame, req) =>
-    this.#changing(frame, 'ftruncate', req, req.fd.inode)
-  fallocate: Fop<'fallocate'> = (frame, req) =>
-    this.#changing(frame, 'fallocate', req, req.fd.inode)
-  discard: Fop<'discard'> = (frame, req) => this.#changing(frame, 'discard', req, req.fd.inode)
-  zerofill: Fop<'zerofill'> = (frame, req) => this.#changing(frame, 'zerofill', req, req.fd.inode)
-  copy_file_range: Fop<'copy_file_range'> = (frame, req) =>
-    this.#changing(frame, 'copy_file_range', req, req.fdOut.inode)
 
   override release = (fd: Fd): void => {
     this.#active.delete(fd)
@@ -200,7 +206,8 @@ export class ReadAhead extends Xlator<typeof options> {
       try {
         const req = { fd, offset: start, size: end - start, flags: fd.flags }
         const rep = await ahead.wind(this.child, 'readv', req)
-        chunk.rep = rep
+        // An answer from before what was seen meanwhile counts as failed.
+        chunk.rep = file.isOld(chunk.at, rep) ? { errno: E.AGAIN } : rep
         const short = rep.errno === 0 && rep.size < end - start
         if (short && file.chunks.includes(chunk)) file.end = start + rep.size
       } finally {
@@ -258,35 +265,19 @@ export class ReadAhead extends Xlator<typeof options> {
   }
 
   /** What was read before a change, or while it is under way, is out of date. */
-  #changing<K extends ChangingFop>(
-    frame: Frame,
-    fop: K,
-    req: Req<K>,
-    inode: Inode,
-  ): MaybePromise<Rep<K>> {
-    this.#flush(inode)
-    return look(frame.wind(this.child, fop, req), (rep) => {
-      this.#flush(inode)
-      return rep
-    })
-  }
-
-  #flush(inode: Inode): void {
+  protected override contentChanged(inode: Inode): void {
     for (const fd of inode.fds) this.#files.get(fd)?.reset()
   }
-}
 
-type ChangingFop = Extract<
-  FopName,
-  | 'truncate'
-  | 'open'
-  | 'writev'
-  | 'ftruncate'
-  | 'fallocate'
-  | 'discard'
-  | 'zerofill'
-  | 'copy_file_range'
->
+  protected override connectionsChanged(): void {
+    for (const fd of this.#active) this.#files.get(fd)?.reset()
+  }
+
+  /** Chunks that show another state of the file are not the ones to answer with from now on. */
+  protected override saw(inode: Inode, begin: number, stat: Iatt): void {
+    for (const fd of inode.fds) this.#files.get(fd)?.keep(begin, stat)
+  }
+}
 
 export default defineXlator({
   type: 'performance/read-ahead',
