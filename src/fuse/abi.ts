@@ -96,6 +96,7 @@ export const FUSE_ASYNC_DIO = 1 << 15
 export const FUSE_WRITEBACK_CACHE = 1 << 16
 export const FUSE_PARALLEL_DIROPS = 1 << 18
 export const FUSE_MAX_PAGES = 1 << 22
+export const FUSE_CACHE_SYMLINKS = 1 << 23
 export const FUSE_HANDLE_KILLPRIV_V2 = 1 << 28
 export const FUSE_INIT_EXT = 1 << 30
 /** INIT flags, high word (flags2). */
@@ -126,10 +127,12 @@ export const LK_FLOCK = 1
 
 export const FOPEN_DIRECT_IO = 1 << 0
 export const FOPEN_KEEP_CACHE = 1 << 1
+export const FOPEN_CACHE_DIR = 1 << 3
 export const FOPEN_PARALLEL_DIRECT_WRITES = 1 << 6
 
 export const NOTIFY_INVAL_INODE = 2
 export const NOTIFY_INVAL_ENTRY = 3
+export const NOTIFY_INC_EPOCH = 8
 
 /** A 64-bit value as a number; exact up to 2^53. */
 export function u64(bytes: Buffer, at: number): number {
@@ -750,6 +753,9 @@ export function invalInode(nodeid: number, data: boolean): Buffer {
   message.writeBigInt64LE(data ? 0n : -1n, 24)
   return message
 }
+
+/** Ends all cached names. */
+export const incEpoch = (): Buffer => notification(NOTIFY_INC_EPOCH, 0)
 
 /** Drops the cached name. */
 export function invalEntry(parent: number, name: string): Buffer {

@@ -90,6 +90,15 @@ const own: Record<string, (...args: never[]) => Answer> = {
     sys.close(fd)
     return typeof data === 'number' ? data : data.latin1Slice()
   },
+  /** The names in a directory, sorted. */
+  names: (path: string) => {
+    const entries = sys.list(path)
+    if (typeof entries === 'number') return entries
+    return entries
+      .map((entry) => entry.name)
+      .sort()
+      .join(' ')
+  },
   /** Opens, writes from the start, closes: what close-to-open is about. */
   writeFile: (path: string, text: string, flags: number) => {
     const fd = sys.open(path, sys.O.O_CREAT | sys.O.O_WRONLY | flags)

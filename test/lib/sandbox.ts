@@ -182,6 +182,17 @@ export class Mount {
 export interface MountOptions {
   /** Options of node for our client, such as ['--cpu-prof']. */
   nodeFlags?: string[]
+  /** A volfile to take instead of the server's. */
+  volfile?: string
+}
+
+/** The volume's `group metadata-cache`: upcalls reach the client, which believes them. */
+export const CACHED: Readonly<Record<string, string>> = {
+  'features.cache-invalidation': 'on',
+  'features.cache-invalidation-timeout': '600',
+  'performance.stat-prefetch': 'on',
+  'performance.cache-invalidation': 'on',
+  'performance.md-cache-timeout': '600',
 }
 
 export interface VolumeOptions {
@@ -238,7 +249,11 @@ export class Volume {
     mkdirSync(dir, { recursive: true })
     const node = options.nodeFlags === undefined ? [] : [process.execPath, ...options.nodeFlags]
     const command = kind === 'stock' ? ['/usr/sbin/glusterfs'] : [...node, launcher]
-    const server = ['--volfile-server=node01', `--volfile-id=${this.name}`]
+    const { volfile } = options
+    const server =
+      volfile === undefined
+        ? ['--volfile-server=node01', `--volfile-id=${this.name}`]
+        : [`--volfile=${volfile}`]
     await run([...command, ...server, '-l', log, '-p', pidFile, ...args, dir], {
       timeoutMs: 30_000,
     })

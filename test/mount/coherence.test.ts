@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process'
 import { after, before, describe, test } from 'node:test'
 import { clock } from '../../src/core/clock.ts'
 import { Peer } from '../lib/peer.ts'
-import { enterSandbox, type Mount, ours, sleep, Volume } from '../lib/sandbox.ts'
+import { CACHED, enterSandbox, type Mount, ours, sleep, Volume } from '../lib/sandbox.ts'
 import { LOCK, O } from '../lib/syscalls.ts'
 
 const skip = await enterSandbox(import.meta.url)
@@ -22,10 +22,7 @@ for (const shape of ['2 bricks', '2 bricks, cache invalidation']) {
     const at = (mount: number, name: string): string => `${mounts[mount]!.dir}/${name}`
 
     before(async () => {
-      const set: Record<string, string> =
-        shape === '2 bricks'
-          ? {}
-          : { 'features.cache-invalidation': 'on', 'features.cache-invalidation-timeout': '600' }
+      const set = shape === '2 bricks' ? {} : CACHED
       const name = shape === '2 bricks' ? 'plain' : 'cached'
       const volume = await Volume.create(name, { bricks: 2, set })
       mounts = [await volume.mount(ours), await volume.mount('stock'), await volume.mount(ours)]

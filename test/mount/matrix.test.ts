@@ -8,7 +8,16 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { registry } from '../../xlators/registry.ts'
-import { enterSandbox, type Mount, ours, projectRoot, run, space, Volume } from '../lib/sandbox.ts'
+import {
+  CACHED,
+  enterSandbox,
+  type Mount,
+  ours,
+  projectRoot,
+  run,
+  space,
+  Volume,
+} from '../lib/sandbox.ts'
 import type { BrickTree } from './matrix/bricks.ts'
 import type { Results, Value } from './matrix/case.ts'
 import { compare, differsAgain, report } from './matrix/compare.ts'
@@ -37,9 +46,7 @@ for (const shape of shapes) {
       : false
   describe(`matrix on ${shape} brick(s)`, { skip: skip || refused, timeout: 300_000 }, () => {
     const bricks = Number.parseInt(shape, 10)
-    const set: Record<string, string> = shape.endsWith('cached')
-      ? { 'features.cache-invalidation': 'on', 'features.cache-invalidation-timeout': '600' }
-      : {}
+    const set = shape.endsWith('cached') ? CACHED : {}
     const volumes: Volume[] = []
     const mounts: Mount[] = []
     let local: string

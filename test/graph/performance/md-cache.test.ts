@@ -50,6 +50,7 @@ function mdTest(
       const b = await bench(mdCache, given)
       const child = b.child as ScriptedChild
       const inode = linked(b.graph, 'f')
+      inode.lookedUpGraph = b.graph.id
       const s: Setup = { b, child, inode, loc: locOf(inode), manual, now: {}, xattrs: {} }
       const present = () => stat({ gfid: inode.gfid, size: 10, ctime: 5, mtime: 5, ...s.now })
       const changed = () => ({ errno: 0, prestat: new Iatt(), poststat: present() }) as const
@@ -110,6 +111,14 @@ mdTest('what was learned before an open is asked again after it', {}, async (s) 
   assert.equal(await statSize(s), 20)
   s.now = { size: 30, ctime: 7 }
   assert.equal(await statSize(s), 20)
+})
+
+mdTest('a name that was only listed is looked up', {}, async (s) => {
+  await s.b.ok('lookup', { loc: s.loc })
+  s.inode.lookedUpGraph = -1
+  s.child.calls.length = 0
+  await s.b.ok('lookup', { loc: s.loc })
+  assert.equal(s.child.calls.length, 1)
 })
 
 mdTest('a write with attributes updates, one without drops', {}, async (s) => {
@@ -192,7 +201,7 @@ mdTest('a change by somebody else drops the kernel pages', {}, async (s) => {
   s.manual.pass(2000)
   s.now = { mtime: 10, ctime: 10 }
   await s.b.ok('stat', { loc: s.loc })
-  assert.equal(s.b.events.length, 1)
+  assert.equal(s.b.events.filter(({ type }) => type === 'invalidate-inode').length, 1)
 })
 
 const told = { 'cache-invalidation': 'on', 'md-cache-timeout': '600' }

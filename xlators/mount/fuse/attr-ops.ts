@@ -85,9 +85,10 @@ export class AttrOps implements Ops {
     if (inode === undefined) return void request.error(E.STALE)
     const rep = await this.#stat(request, inode, input)
     if (rep.errno !== 0) return void request.error(rep.errno)
-    const { seen, attrValid } = this.#bridge
+    const { seen, kernelCache } = this.#bridge
     this.#bridge.observe(inode, rep.stat)
-    if (!request.statx(inode.gfid, rep.stat, attrValid)) seen.get(inode)?.clear()
+    const valid = kernelCache.attributes(inode, rep.stat)
+    if (!request.statx(inode.gfid, rep.stat, valid)) seen.get(inode)?.clear()
   }
 
   setattr: Ops['setattr'] = async (request, input) => {

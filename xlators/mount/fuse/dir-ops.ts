@@ -14,6 +14,7 @@ import { useFile } from './file-ops.ts'
 import type { OpenFile } from './files.ts'
 import { giveBackIdleInodes } from './idle.ts'
 import type { FuseBridge } from './index.ts'
+import { openLate } from './listings.ts'
 import { stale } from './rules.ts'
 
 type Ops = Pick<FuseOps, 'opendir' | 'readdir' | 'readdirplus' | 'releasedir' | 'fsyncdir'>
@@ -29,6 +30,8 @@ export class DirOps implements Ops {
   readonly #read = async (request: FuseRequest, input: ReaddirIn, plus: boolean): Promise<void> => {
     const file = useFile(this.#bridge, request, input.fh)
     if (file === E.BADF) return void request.error(E.BADF)
+    const errno = await openLate(request, file)
+    if (errno !== 0) return void request.error(errno)
     // Two threads may list by one handle: each takes what the other has not.
     let entries = file.restAfter === input.cookie ? file.rest : []
     file.rest = []
@@ -51,17 +54,30 @@ export class DirOps implements Ops {
     else page.takeBack()
   }
 
+  /** What the kernel may do with a listing: see Listings.flags. */
+  readonly #keptListing = async (request: FuseRequest, inode: Inode): Promise<number> => {
+    const { kernelCache, listings, options } = this.#bridge
+    if (!kernelCache.leasing || options['fopen-keep-cache'] === false) return 0
+    const now = await request.frame.wind(request.top, 'stat', { loc: Loc.ofInode(inode) })
+    return listings.flags(inode, now)
+  }
+
   opendir: Ops['opendir'] = async (request, { flags }) => {
     const inode = this.#bridge.inodeOf(request)
     if (inode === undefined) return void request.error(E.STALE)
     const errno = await this.#bridge.ready(request, inode)
     if (errno !== 0) return void request.error(errno)
+    const fopen = await this.#keptListing(request, inode)
     const fd = new Fd(inode, flags, request.pid)
-    const loc = Loc.ofInode(inode)
-    const rep = await request.frame.wind(request.top, 'opendir', { loc, fd })
-    if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    const unopened = (fopen & abi.FOPEN_KEEP_CACHE) !== 0
+    if (!unopened) {
+      const loc = Loc.ofInode(inode)
+      const rep = await request.frame.wind(request.top, 'opendir', { loc, fd })
+      if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    }
     const file = this.#bridge.files.add(fd)
-    if (!request.opened(file.fh, 0)) this.#bridge.files.close(file)
+    file.unopened = unopened
+    if (!request.opened(file.fh, fopen)) this.#bridge.files.close(file)
   }
 
   readdir: Ops['readdir'] = (request, input) => {
@@ -81,6 +97,8 @@ export class DirOps implements Ops {
   fsyncdir: Ops['fsyncdir'] = async (request, { fh, datasync }) => {
     const file = useFile(this.#bridge, request, fh)
     if (file === E.BADF) return void request.error(E.BADF)
+    const errno = await openLate(request, file)
+    if (errno !== 0) return void request.error(errno)
     const rep = await request.frame.wind(request.top, 'fsyncdir', { fd: file.fd, datasync })
     if (rep.errno !== 0) return void request.error(rep.errno)
     request.ok()
@@ -168,8 +186,8 @@ class Page {
       nodeid: linked.nodeid,
       gfid: linked.gfid,
       stat,
-      entryValid: bridge.entryValid,
-      attrValid: trusted ? bridge.attrValid : abi.NO_VALIDITY,
+      entryValid: bridge.kernelCache.entry(this.#directory, entry.name, linked),
+      attrValid: trusted ? bridge.kernelCache.attributes(linked, stat) : abi.NO_VALIDITY,
     }
     abi.putEntry(this.#buffer, at, out, bridge.device.style)
     if (trusted) bridge.observe(linked, stat)

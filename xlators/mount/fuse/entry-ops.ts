@@ -1,9 +1,11 @@
 /** Requests about names: LOOKUP, the creating ones, UNLINK, RMDIR, RENAME, LINK. */
+import { clock } from '../../../src/core/clock.ts'
 import { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import { Fd } from '../../../src/core/fd.ts'
 import type { Ok, Rep } from '../../../src/core/fop.ts'
 import { newGfid } from '../../../src/core/gfid.ts'
+import type { Iatt } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { O_TRUNC } from '../../../src/core/open-flags.ts'
@@ -104,6 +106,20 @@ export class EntryOps implements Ops {
     return linked
   }
 
+  readonly #found = (
+    request: FuseRequest,
+    inode: Inode,
+    parent: Inode,
+    name: string,
+    stat: Iatt,
+  ): void => {
+    const { seen, table } = this.#bridge
+    this.#bridge.replyEntry(request, inode, parent, name, stat)
+    const known = table.byGfid(stat.gfid)
+    if (known === undefined) return
+    seen.get(known)?.lookedUp(request.pid, request.frame.stack.begin, clock.now())
+  }
+
   lookup: Ops['lookup'] = async (request, name) => {
     const parent = await this.#parentOf(request, request.nodeid)
     if (typeof parent === 'number') return void request.error(parent)
@@ -111,13 +127,13 @@ export class EntryOps implements Ops {
     if (known !== undefined) {
       const loc = Loc.ofName(parent, name, known)
       const rep = await request.frame.wind(request.top, 'lookup', { loc })
-      if (rep.errno === 0) return this.#bridge.replyEntry(request, known, parent, name, rep.stat)
+      if (rep.errno === 0) return this.#found(request, known, parent, name, rep.stat)
       if (rep.errno === E.NOENT) this.#bridge.table.unlinkName(parent, name)
     }
     // Nothing known, or what was known is no longer true: ask as for the first time.
     const loc = Loc.ofName(parent, name, this.#bridge.table.newInode())
     const rep = await request.frame.wind(request.top, 'lookup', { loc, xdata: withNewGfid() })
-    if (rep.errno === 0) return this.#bridge.replyEntry(request, loc.inode, parent, name, rep.stat)
+    if (rep.errno === 0) return this.#found(request, loc.inode, parent, name, rep.stat)
     const { negativeValid } = this.#bridge
     if (rep.errno === E.NOENT && negativeValid.sec + negativeValid.nsec > 0) {
       request.negativeEntry(negativeValid)
@@ -206,6 +222,8 @@ export class EntryOps implements Ops {
     const newloc = Loc.ofName(parent, name, source)
     const rep = await request.frame.wind(request.top, 'link', { oldloc, newloc })
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    // They were handed out as the only names, which are kept for longer.
+    this.#bridge.invalidator.names(source)
     this.#bridge.replyEntry(request, source, parent, name, rep.stat)
   }
 }
@@ -245,8 +263,8 @@ async function replyCreated(
     nodeid: linked.nodeid,
     gfid: linked.gfid,
     stat: rep.stat,
-    entryValid: bridge.entryValid,
-    attrValid: bridge.attrValid,
+    entryValid: bridge.kernelCache.entry(parent, input.name, linked),
+    attrValid: bridge.kernelCache.attributes(linked, rep.stat),
   }
   if (request.created(entry, file.fh, openFlagsFor(bridge, file, rep.xdata))) {
     giveBackIdleInodes(bridge)

@@ -90,6 +90,9 @@ export class FileOps implements Ops {
     const flags = brickFlags(asked, this.#bridge.writeback)
     const inode = this.#bridge.inodeOf(request)
     if (inode === undefined) return void request.error(E.STALE)
+    // Found by a name that is no longer its own, as others' changes tell: ESTALE makes the kernel
+    // look the name up.
+    if (this.#bridge.invalidator.hasNames(inode)) return void request.error(E.STALE)
     const errno = await this.#bridge.ready(request, inode)
     if (errno !== 0) return void request.error(errno)
     const loc = Loc.ofInode(inode)
@@ -98,21 +101,23 @@ export class FileOps implements Ops {
       if (refused !== 0) return void request.error(refused)
     }
     const fd = new Fd(inode, flags, request.pid)
-    inode.openedAt = clock.now()
+    const now = clock.now()
+    const began = this.#bridge.seen.get(inode)?.openBegan(request.pid, now) ?? now
+    inode.openedAt = Math.max(inode.openedAt, began)
     const opening = request.frame.wind(request.top, 'open', { loc, fd, flags })
     // A truncated file has no pages to keep; the kernel knows its size.
     const truncates = (flags & O_TRUNC) !== 0
     const asking = truncates ? undefined : request.frame.wind(request.top, 'stat', { loc })
-    const [rep, now] = await Promise.all([opening, asking])
+    const [rep, found] = await Promise.all([opening, asking])
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
-    if (now?.errno === E.NOENT || now?.errno === E.STALE) {
+    if (found?.errno === E.NOENT || found?.errno === E.STALE) {
       // The open was answered ahead of the bricks (open-behind), but the file is gone. On ESTALE
       // the kernel looks its name up anew.
       fd.release()
       return void request.error(E.STALE)
     }
     const file = this.#bridge.files.add(fd)
-    const keep = !truncates && mayKeepCache(this.#bridge, inode, now)
+    const keep = !truncates && mayKeepCache(this.#bridge, inode, found)
     if (!keep && !truncates) await this.#lastNotified(inode)
     const fopen = openFlagsFor(this.#bridge, file, rep.xdata) | (keep ? abi.FOPEN_KEEP_CACHE : 0)
     if (!request.opened(file.fh, fopen)) this.#bridge.files.close(file)

@@ -1,3 +1,4 @@
+import type { Errno } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import type { DirEntry } from '../../../src/core/fop.ts'
 import type { InodeTable } from '../../../src/core/inode.ts'
@@ -32,6 +33,11 @@ export class OpenFile {
   restAfter = -1n
   /** Of a directory: the bricks of the graph whose offsets the kernel was given last. */
   leaves: readonly string[] | undefined
+
+  /** A directory that the bricks know nothing of: the kernel was told that it has the listing. */
+  unopened = false
+  /** It is being opened after all. */
+  opening: Promise<0 | Errno> | undefined
 
   constructor(fh: number, fd: Fd) {
     this.fh = fh

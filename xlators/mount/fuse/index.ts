@@ -58,6 +58,8 @@ import { FileOps } from './file-ops.ts'
 import { type OpenFile, OpenFiles } from './files.ts'
 import { giveBackIdleInodes } from './idle.ts'
 import { Invalidator } from './invalidate.ts'
+import { KernelCache } from './kernel-cache.ts'
+import { Listings } from './listings.ts'
 import { LockOps } from './lock-ops.ts'
 import type { options } from './options.ts'
 import { isPrivileged, stale } from './rules.ts'
@@ -90,8 +92,8 @@ export class FuseBridge extends Xlator<typeof options> {
   readonly files: OpenFiles
   readonly device: FuseDevice
   readonly invalidator: Invalidator
-  readonly entryValid: Validity
-  readonly attrValid: Validity
+  readonly kernelCache: KernelCache
+  readonly listings: Listings
   readonly negativeValid: Validity
   /** Every file bypasses the page cache. */
   readonly directIo: boolean
@@ -136,8 +138,8 @@ export class FuseBridge extends Xlator<typeof options> {
     this.files = new OpenFiles(this.table)
     this.device = new FuseDevice({ ino32: given['enable-ino32'] })
     this.invalidator = new Invalidator(this.device, this.log)
-    this.entryValid = validity(given['entry-timeout'])
-    this.attrValid = validity(given['attribute-timeout'])
+    this.kernelCache = new KernelCache(this)
+    this.listings = new Listings(this)
     this.negativeValid = validity(given['negative-timeout'])
     this.directIo = parseDirectIo(given['direct-io-mode'])
     this.acl = given.acl || given['uid-map-root'] !== undefined
@@ -239,6 +241,7 @@ export class FuseBridge extends Xlator<typeof options> {
     this.#mounted = false
     this.#autoUnmount?.kill('SIGKILL')
     this.#watch.stop()
+    this.kernelCache.stop()
     this.files.closeAll()
   }
 
@@ -271,6 +274,12 @@ export class FuseBridge extends Xlator<typeof options> {
           invalidateOnUpcall(this, event.upcall)
         }
         return
+      case 'invalidate-inode':
+        this.kernelCache.changed(event.inode, event.stat)
+        return
+      case 'upcalls-lost':
+        this.kernelCache.lost()
+        return
       default:
         return
     }
@@ -299,6 +308,7 @@ export class FuseBridge extends Xlator<typeof options> {
       await this.#drain(old)
     }
     this.#active = { graph, requests: 0, retired: false }
+    this.kernelCache.use(graph)
     const first = await this.#lookupRoot(graph)
     this.#resolveFirstLookup(first)
     if (old === undefined) return
@@ -480,9 +490,19 @@ export class FuseBridge extends Xlator<typeof options> {
     return this.lookupByGfid(request.frame, request.top, inode)
   }
 
+  /** By a name it was seen under fewer bricks need to be asked; `undefined`: it is gone from there. */
+  async #lookupByName(frame: Frame, top: Xlator, inode: Inode): Promise<Rep<'lookup'> | undefined> {
+    const dentry = inode.dentries[0]
+    if (dentry === undefined || dentry.parent.lookedUpGraph !== top.graph.id) return undefined
+    const loc = Loc.ofName(dentry.parent, dentry.name, inode)
+    const rep = await frame.wind(top, 'lookup', { loc })
+    return rep.errno === 0 && rep.stat.gfid === inode.gfid ? rep : undefined
+  }
+
   async lookupByGfid(frame: Frame, top: Xlator, inode: Inode): Promise<0 | Errno> {
     const loc = new Loc(inode, undefined, undefined, inode.gfid)
-    const rep = await frame.wind(top, 'lookup', { loc })
+    const named = await this.#lookupByName(frame, top, inode)
+    const rep = named ?? (await frame.wind(top, 'lookup', { loc }))
     if (rep.errno !== 0) return stale(rep.errno)
     if (rep.stat.gfid !== inode.gfid || (rep.stat.mode & S_IFMT) !== inode.type) {
       this.log.error(`lookup of ${gfidText(inode.gfid)} found another object`)
@@ -525,8 +545,8 @@ export class FuseBridge extends Xlator<typeof options> {
       nodeid: linked.nodeid,
       gfid: linked.gfid,
       stat,
-      entryValid: this.entryValid,
-      attrValid: this.attrValid,
+      entryValid: this.kernelCache.entry(parent, name, linked),
+      attrValid: this.kernelCache.attributes(linked, stat),
     })
     if (!taken) this.takeBack(linked)
     else giveBackIdleInodes(this)
@@ -558,7 +578,8 @@ export class FuseBridge extends Xlator<typeof options> {
   /** Tells the kernel the inode's attributes, or not, if it does not take them. */
   replyAttr(request: FuseRequest, inode: Inode, stat: Iatt): void {
     this.observe(inode, stat)
-    if (!request.attr(inode.gfid, stat, this.attrValid)) this.seen.get(inode)?.clear()
+    const valid = this.kernelCache.attributes(inode, stat)
+    if (!request.attr(inode.gfid, stat, valid)) this.seen.get(inode)?.clear()
   }
 
   override dump(sink: DumpSink): void {

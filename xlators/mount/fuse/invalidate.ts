@@ -1,15 +1,34 @@
 /** Tells the kernel what to forget. */
+import { clock } from '../../../src/core/clock.ts'
 import { E, type Errno, errnoName } from '../../../src/core/errno.ts'
 import type { Inode } from '../../../src/core/inode.ts'
-import { invalEntry, invalInode } from '../../../src/fuse/abi.ts'
+import { incEpoch, invalEntry, invalInode } from '../../../src/fuse/abi.ts'
 import type { FuseDevice } from '../../../src/fuse/device.ts'
 import type { Log } from '../../../src/observe/log.ts'
 
 /** Notifications that may wait; one for an inode or a name, however often it changes. */
 const WAITING_MAX = 1 << 17
 
+/**
+ * The kernel answers ENOENT for an inode when the caller it was told to has not taken it up yet,
+ * and would then keep what is not true: it is told again after so long, so often.
+ */
+const AGAIN_MS = 20
+const AGAIN_MAX = 5
+
 /** Answers that only say the kernel had nothing to forget, or could not just now. */
 const EXPECTED: ReadonlySet<number> = new Set([E.NOENT, E.NOTDIR, E.BUSY, E.NOTEMPTY, E.NODEV])
+
+interface Notice {
+  readonly message: Buffer
+  /** Whose name it is about. */
+  readonly named?: Inode
+  /** What it is about, unless it is about a name. */
+  readonly inode?: Inode
+  readonly data?: boolean
+  /** How often it was told before. */
+  readonly again?: number
+}
 
 /**
  * A queue of invalidations, written one at a time from the thread pool: the kernel makes a
@@ -20,10 +39,10 @@ export class Invalidator {
   readonly #device: FuseDevice
   readonly #log: Log
   /** By what they are about, so that a storm of changes to one inode waits as one message. */
-  readonly #waiting = new Map<string, Buffer>()
+  readonly #waiting = new Map<string, Notice>()
   #sending = false
   /** The message a pool thread is writing. */
-  #current: { key: string; done: Promise<Errno | 0> } | undefined
+  #current: { key: string; notice: Notice; done: Promise<Errno | 0> } | undefined
   sent = 0
   dropped = 0
 
@@ -41,7 +60,12 @@ export class Invalidator {
     if (inode.nodeid === 0) return
     if (data) this.#waiting.delete(`a${inode.nodeid}`)
     else if (this.#waiting.has(`d${inode.nodeid}`)) return
-    this.#add(`${data ? 'd' : 'a'}${inode.nodeid}`, invalInode(inode.nodeid, data))
+    this.#inode(inode, data, 0)
+  }
+
+  #inode(inode: Inode, data: boolean, again: number): void {
+    const message = invalInode(inode.nodeid, data)
+    this.#add(`${data ? 'd' : 'a'}${inode.nodeid}`, { message, inode, data, again })
   }
 
   /**
@@ -56,23 +80,40 @@ export class Invalidator {
       : undefined
   }
 
-  entry(parent: Inode, name: string): void {
+  /** No name is true any more. */
+  epoch(): void {
+    this.#add('epoch', { message: incEpoch() })
+  }
+
+  /** `inode` had the name when it was last looked up. */
+  entry(parent: Inode, name: string, inode: Inode): void {
     if (parent.nodeid === 0) return
-    this.#add(`e${parent.nodeid}/${name}`, invalEntry(parent.nodeid, name))
+    const message = invalEntry(parent.nodeid, name)
+    this.#add(`e${parent.nodeid}/${name}`, { message, named: inode })
+  }
+
+  /** The kernel may still find the inode by a name that is to be dropped. */
+  hasNames(inode: Inode): boolean {
+    if (this.#waiting.size === 0 && this.#current === undefined) return false
+    return inode.dentries.some(({ parent, name }) => {
+      const key = `e${parent.nodeid}/${name}`
+      const current = this.#current?.key === key ? this.#current.notice : undefined
+      return (this.#waiting.get(key) ?? current)?.named === inode
+    })
   }
 
   /** All names of the inode. */
   names(inode: Inode): void {
-    for (const { parent, name } of inode.dentries) this.entry(parent, name)
+    for (const { parent, name } of inode.dentries) this.entry(parent, name, inode)
   }
 
-  #add(key: string, message: Buffer): void {
+  #add(key: string, notice: Notice): void {
     if (this.#waiting.size >= WAITING_MAX) {
       this.dropped++
       if (this.dropped === 1) this.#log.warn('invalidations are dropped: the kernel takes none')
       return
     }
-    this.#waiting.set(key, message)
+    this.#waiting.set(key, notice)
     if (!this.#sending) {
       this.#sending = true
       void this.#send()
@@ -80,17 +121,23 @@ export class Invalidator {
   }
 
   async #send(): Promise<void> {
-    for (const [key, message] of this.#waiting) {
+    for (const [key, notice] of this.#waiting) {
       this.#waiting.delete(key)
-      const done = this.#device.notify(message)
-      this.#current = { key, done }
+      const done = this.#device.notify(notice.message)
+      this.#current = { key, notice, done }
       const errno = await done
       this.#current = undefined
       this.sent++
+      if (errno === E.NOENT) this.#tellAgain(notice)
       if (errno !== 0 && !EXPECTED.has(errno)) {
         this.#log.warn({ errno: errnoName(errno) }, 'the kernel refused an invalidation')
       }
     }
     this.#sending = false
+  }
+
+  #tellAgain({ inode, data, again = 0 }: Notice): void {
+    if (inode === undefined || inode.nlookup === 0 || again >= AGAIN_MAX) return
+    clock.after(AGAIN_MS, () => this.#inode(inode, data === true, again + 1), true)
   }
 }

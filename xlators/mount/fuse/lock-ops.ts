@@ -10,6 +10,7 @@ import type { FuseRequest, Serving } from '../../../src/fuse/request.ts'
 import { useFile } from './file-ops.ts'
 import type { OpenFile } from './files.ts'
 import type { FuseBridge } from './index.ts'
+import { openLate } from './listings.ts'
 
 type Ops = Pick<FuseOps, 'getlk' | 'setlk' | 'setlkw' | 'interrupt'>
 
@@ -37,6 +38,8 @@ export class LockOps implements Ops {
   readonly #setlk = async (request: FuseRequest, input: LkIn, cmd: number): Promise<void> => {
     const file = useFile(this.#bridge, request, input.fh)
     if (file === E.BADF) return void request.error(E.BADF)
+    const errno = await openLate(request, file)
+    if (errno !== 0) return void request.error(errno)
     const { fd } = file
     const flock = flockOf(input)
     const frame = request.frame.with({ lkOwner: input.lockOwner })

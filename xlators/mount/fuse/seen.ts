@@ -1,8 +1,30 @@
 import type { Iatt } from '../../../src/core/iatt.ts'
 
+/** A directory's listing that the kernel may keep. */
+export interface Listing {
+  /** The directory before it was read. */
+  readonly stat: Iatt
+  /** When, monotonic ms. */
+  readonly at: number
+  /** Of the kernel cache. */
+  readonly generation: number
+}
+
+/**
+ * Between the answer to a LOOKUP and the OPEN of the same open(2): 20 to 40 us measured. Another
+ * thread's close, its message and our thread's open take twice that on one machine, and at least
+ * as long as the answer to the LOOKUP more between two.
+ */
+const LOOKUP_TO_OPEN_MS = 0.05
+
 /** The attributes of an inode as the kernel was last told them. */
 export class Seen {
   mode = 0
+  listing: Listing | undefined
+  /** The last LOOKUP of it: whose it was, when it began and when it was answered, monotonic ms. */
+  #lookupPid = 0
+  #lookupBegan = 0
+  #lookupAnswered = Number.NEGATIVE_INFINITY
   #size = -1
   #mtime = 0
   #mtimeNsec = 0
@@ -16,6 +38,21 @@ export class Seen {
     this.#mtimeNsec = stat.mtimeNsec
     this.#ctime = stat.ctime
     this.#ctimeNsec = stat.ctimeNsec
+  }
+
+  lookedUp(pid: number, began: number, answered: number): void {
+    this.#lookupPid = pid
+    this.#lookupBegan = began
+    this.#lookupAnswered = answered
+  }
+
+  /**
+   * When the open(2) began whose OPEN has arrived now: at its LOOKUP, if there was one just before
+   * by the same thread. In that little time nobody can close a file and tell that thread so.
+   */
+  openBegan(pid: number, now: number): number {
+    const own = pid === this.#lookupPid && now - this.#lookupAnswered < LOOKUP_TO_OPEN_MS
+    return own ? this.#lookupBegan : now
   }
 
   /** What the kernel caches of the file is still true. */

@@ -17,11 +17,15 @@ function wantedFlags(bridge: FuseBridge): number {
     abi.FUSE_ASYNC_DIO |
     abi.FUSE_PARALLEL_DIROPS |
     abi.FUSE_MAX_PAGES |
+    // a link's text never changes
+    abi.FUSE_CACHE_SYMLINKS |
     abi.FUSE_INIT_EXT
   // File capabilities must go when the file changes. Where they are honoured the kernel has to see
   // to that itself: it asks for security.capability before each write.
   if (!options.capability && !options.selinux) flags |= abi.FUSE_HANDLE_KILLPRIV_V2
-  if (options['use-readdirp']) flags |= abi.FUSE_DO_READDIRPLUS | abi.FUSE_READDIRPLUS_AUTO
+  // Not FUSE_READDIRPLUS_AUTO: the entries that the kernel then lists without attributes cost a
+  // LOOKUP each, and the bricks send attributes in any case.
+  if (options['use-readdirp']) flags |= abi.FUSE_DO_READDIRPLUS
   if (options['auto-invalidation']) flags |= abi.FUSE_AUTO_INVAL_DATA
   if (options['kernel-writeback-cache']) flags |= abi.FUSE_WRITEBACK_CACHE
   return flags

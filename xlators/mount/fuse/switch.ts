@@ -42,6 +42,7 @@ async function migrate(
   const from = old.graph
   if (file.home !== undefined || fd.inode.gfid === NULL_GFID) return
   bridge.files.dropPages(file)
+  if (file.unopened) return
   const isDirectory = isDirInode(fd.inode)
   // Written data must be on the bricks before another connection reads it.
   const xdata = new Dict().setInt('last-fsync', 1)

@@ -35,15 +35,22 @@ export function invalidateOnUpcall(bridge: FuseBridge, upcall: Upcall): void {
   const { table, invalidator } = bridge
   const { flags } = upcall
   const inode = table.byGfid(upcall.gfid)
+  if (inode !== undefined) bridge.listings.drop(inode)
   if (inode !== undefined && !isOldNews(bridge, inode, upcall)) {
+    if ((flags & NAMES) !== 0) {
+      invalidator.names(inode)
+      // It may be gone: what is done to it next begins with a lookup.
+      inode.lookedUpGraph = -1
+    }
     // The kernel writes dirty pages back before it drops a page, so no byte of ours is lost.
     if ((flags & CONTENT) !== 0) invalidator.inode(inode, true)
     else if ((flags & ATTRIBUTES) !== 0) invalidator.inode(inode, false)
-    if ((flags & NAMES) !== 0) invalidator.names(inode)
   }
   if ((flags & (UP_PARENT_TIMES | UP_RENAME_FLAGS)) === 0) return
   for (const stat of [upcall.parentStat, upcall.oldParentStat]) {
     const parent = table.byGfid(stat.gfid)
-    if (parent !== undefined) invalidator.inode(parent, true)
+    if (parent === undefined) continue
+    bridge.listings.drop(parent)
+    invalidator.inode(parent, true)
   }
 }

@@ -415,6 +415,8 @@ export class MdCache extends Xlator<typeof options> {
     const stat = this.#store.stat(inode)
     const known =
       stat !== undefined &&
+      // the layers below have not seen a lookup of what was only listed
+      inode.lookedUpGraph === this.graph.id &&
       this.#store.isNamed(req.loc) &&
       (req.xdata === undefined ||
         (this.#keys.covers(req.xdata) && this.#store.xattrs(inode) !== undefined))
