@@ -172,7 +172,7 @@ async function setattr(
   if (file !== undefined) bridge.hold(request, file)
   if (file === undefined || (valid & BY_FD_NOT) !== 0) {
     const errno = await bridge.ready(request, inode)
-    if (errno !== 0) return { errno }
+    if (errno !== 0 && bridge.files.openOn(inode) === undefined) return { errno }
   }
 
   let bits = 0
@@ -184,7 +184,13 @@ async function setattr(
   let last: Stated | undefined
   if (bits !== 0 && !(sizeSet && alone === 0)) {
     const fd = (valid & BY_FD_NOT) === 0 ? file?.fd : undefined
-    last = await setAttributes(request.frame, request.top, inode, fd, statOf(input), bits)
+    const { frame, top } = request
+    last = await setAttributes(frame, top, inode, fd, statOf(input), bits)
+    const other = isGone(last.errno) ? bridge.files.openOn(inode) : undefined
+    if (other !== undefined && fd === undefined) {
+      bridge.hold(request, other)
+      last = await setAttributes(frame, top, inode, other.fd, statOf(input), bits)
+    }
     if (last.errno !== 0) return { errno: fd === undefined ? stale(last.errno) : last.errno }
   }
   if (sizeSet) {
@@ -197,6 +203,8 @@ async function setattr(
   }
   return last
 }
+
+const isGone = (errno: number): boolean => errno === E.NOENT || errno === E.STALE
 
 function statOf(input: abi.SetattrIn): Iatt {
   const stat = new Iatt()

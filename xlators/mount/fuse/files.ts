@@ -1,7 +1,7 @@
 import type { Errno } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import type { DirEntry } from '../../../src/core/fop.ts'
-import type { InodeTable } from '../../../src/core/inode.ts'
+import type { Inode, InodeTable } from '../../../src/core/inode.ts'
 import type { Serving } from '../../../src/fuse/request.ts'
 
 /** An open file or directory as the kernel holds it, by its handle `fh`. */
@@ -70,6 +70,15 @@ export class OpenFiles {
 
   of(fd: Fd): OpenFile | undefined {
     return this.#byFd.get(fd)
+  }
+
+  /** A file of the inode that is open on the bricks: the only way to one without a name. */
+  openOn(inode: Inode): OpenFile | undefined {
+    for (const fd of inode.fds) {
+      const file = this.#byFd.get(fd)
+      if (file?.lost === false && !file.unopened) return file
+    }
+    return undefined
   }
 
   /** The fd was opened on the bricks: gives it a handle. */

@@ -1,6 +1,8 @@
 /** Requests about extended attributes, and the virtual ones the bridge answers itself. */
 import { Dict, type DictValue } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
+import type { Fd } from '../../../src/core/fd.ts'
+import type { MaybePromise, Rep } from '../../../src/core/fop.ts'
 import { gfidText, gfidToBytes } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
@@ -11,6 +13,8 @@ import type { FuseBridge } from './index.ts'
 import { stale } from './rules.ts'
 
 type Ops = Pick<FuseOps, 'setxattr' | 'getxattr' | 'listxattr' | 'removexattr'>
+
+const ACL_PREFIX = 'system.posix_acl_'
 
 /** XATTR_SIZE_MAX, of a value and of a list of names. */
 const VALUE_BYTES_MAX = 65536
@@ -31,7 +35,7 @@ export class XattrOps implements Ops {
 
   /** Why a name is not served, for reading and for changing it. */
   readonly #refused = (name: string, reading: boolean): Errno | 0 => {
-    if (name.startsWith('system.posix_acl_') && !this.#bridge.acl) return E.OPNOTSUPP
+    if (name.startsWith(ACL_PREFIX) && !this.#bridge.acl) return E.OPNOTSUPP
     const selinux = name === 'security.selinux' && !this.#bridge.options.selinux
     const capability =
       name === 'security.capability' &&
@@ -45,7 +49,31 @@ export class XattrOps implements Ops {
     const inode = this.#bridge.inodeOf(request)
     if (inode === undefined) return E.STALE
     const errno = await this.#bridge.ready(request, inode)
-    return errno !== 0 ? errno : inode
+    return errno !== 0 && this.#bridge.files.openOn(inode) === undefined ? errno : inode
+  }
+
+  /** A file without a name can still be asked through whoever has it open. */
+  readonly #orByFd = <R extends { errno: number }>(
+    request: FuseRequest,
+    inode: Inode,
+    rep: R,
+    byFd: (fd: Fd) => MaybePromise<R>,
+  ): MaybePromise<R> => {
+    if (rep.errno !== E.STALE && rep.errno !== E.NOENT) return rep
+    const file = this.#bridge.files.openOn(inode)
+    if (file === undefined) return rep
+    this.#bridge.hold(request, file)
+    return byFd(file.fd)
+  }
+
+  readonly #get = async (
+    request: FuseRequest,
+    inode: Inode,
+    name: string | undefined,
+  ): Promise<Rep<'getxattr'>> => {
+    const { frame, top } = request
+    const rep = await frame.wind(top, 'getxattr', { loc: Loc.ofInode(inode), name })
+    return this.#orByFd(request, inode, rep, (fd) => frame.wind(top, 'fgetxattr', { fd, name }))
   }
 
   get #gsyncd(): boolean {
@@ -68,8 +96,16 @@ export class XattrOps implements Ops {
     }
     const dict = new Dict().setBytes(name, value)
     const loc = Loc.ofInode(inode)
-    const rep = await request.frame.wind(request.top, 'setxattr', { loc, dict, flags })
+    const { frame, top } = request
+    const rep = await this.#orByFd(
+      request,
+      inode,
+      await frame.wind(top, 'setxattr', { loc, dict, flags }),
+      (fd) => frame.wind(top, 'fsetxattr', { fd, dict, flags }),
+    )
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    // An ACL is part of the mode, which the kernel thinks it knows.
+    if (name.startsWith(ACL_PREFIX)) this.#bridge.invalidator.inode(inode, false)
     request.ok()
   }
 
@@ -81,8 +117,7 @@ export class XattrOps implements Ops {
     if (typeof inode === 'number') return void request.error(inode)
     const own = virtualValue(inode, name)
     if (own !== undefined) return replyValue(request, own, size)
-    const loc = Loc.ofInode(inode)
-    const rep = await request.frame.wind(request.top, 'getxattr', { loc, name })
+    const rep = await this.#get(request, inode, name)
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
     const value = valueBytes(rep.dict, name)
     if (value === undefined) return void request.error(E.NODATA)
@@ -92,8 +127,7 @@ export class XattrOps implements Ops {
   listxattr: Ops['listxattr'] = async (request, { size }) => {
     const inode = await this.#inodeFor(request)
     if (typeof inode === 'number') return void request.error(inode)
-    const loc = Loc.ofInode(inode)
-    const rep = await request.frame.wind(request.top, 'getxattr', { loc, name: undefined })
+    const rep = await this.#get(request, inode, undefined)
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
     let names = ''
     for (const name of rep.dict.entries.keys()) {
@@ -110,13 +144,20 @@ export class XattrOps implements Ops {
     const name = this.#gsyncd ? gsyncdName(asked) : asked
     if (READ_ONLY.has(name)) return void request.error(E.PERM)
     // stock lets ACLs be removed without --acl, too
-    const errno = name.startsWith('system.posix_acl_') ? 0 : this.#refused(name, false)
+    const errno = name.startsWith(ACL_PREFIX) ? 0 : this.#refused(name, false)
     if (errno !== 0) return void request.error(errno)
     const inode = await this.#inodeFor(request)
     if (typeof inode === 'number') return void request.error(inode)
     const loc = Loc.ofInode(inode)
-    const rep = await request.frame.wind(request.top, 'removexattr', { loc, name })
+    const { frame, top } = request
+    const rep = await this.#orByFd(
+      request,
+      inode,
+      await frame.wind(top, 'removexattr', { loc, name }),
+      (fd) => frame.wind(top, 'fremovexattr', { fd, name }),
+    )
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
+    if (name.startsWith(ACL_PREFIX)) this.#bridge.invalidator.inode(inode, false)
     request.ok()
   }
 }

@@ -340,7 +340,7 @@ export class MdCache extends Xlator<typeof options> {
     this.#keys = new CacheableKeys(keySwitches(this.options))
     const told = this.options['cache-invalidation']
     this.#store.told = told
-    this.#setTimeout()
+    this.#limitTimeout()
     this.#statfs = undefined
     if (this.#passThrough.set(this.options['pass-through'])) this.#store.dropAll()
   }
@@ -350,7 +350,7 @@ export class MdCache extends Xlator<typeof options> {
     this.notifyParents({ type: 'upcalls-lost' })
   }
 
-  #setTimeout(): void {
+  #limitTimeout(): void {
     const ms = this.options['md-cache-timeout'] * 1000
     const max = this.#store.told ? this.#registration.ms : UNTOLD_TIMEOUT_MAX_MS
     this.#store.timeoutMs = Math.min(ms, max)
@@ -516,7 +516,7 @@ export class MdCache extends Xlator<typeof options> {
 
   #upcall(upcall: Upcall): void {
     if (upcall.type !== 'cache-invalidation' || !this.options['cache-invalidation']) return
-    if (this.#registration.heard(upcall.expireTimeAttr)) this.#setTimeout()
+    if (this.#registration.heard(upcall.expireTimeAttr)) this.#limitTimeout()
     if ((upcall.flags & XATTRS) !== 0) this.#counts.xattr_invalidations_received++
     const inode = applyUpcall(upcall, this.#store, this.graph.inodes, this.#keys.names)
     if (inode === undefined) return
