@@ -17,10 +17,10 @@ export type UpEvent =
   | { type: 'auth-failed'; reason: string; errno: Errno }
   | { type: 'upcall'; upcall: Upcall }
   /**
-   * Somebody else changed the inode: the mount drops what the kernel caches of it, unless the
-   * kernel has been told of the state `stat` or of a later one.
+   * What is cached of the inode is not true any more: translators and the mount drop it. With
+   * `stat` somebody else changed it, and the kernel may have been told of that state already.
    */
-  | { type: 'invalidate-inode'; inode: Inode; stat: Iatt }
+  | { type: 'invalidate-inode'; inode: Inode; stat?: Iatt }
   /** Changes may have gone untold: what `Xlator.freshness` promised holds no longer. */
   | { type: 'upcalls-lost' }
 

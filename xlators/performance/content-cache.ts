@@ -76,6 +76,9 @@ export abstract class ContentCache<T extends OptionTable> extends Xlator<T> {
       case 'some-descendent-down':
         this.connectionsChanged()
         break
+      case 'invalidate-inode':
+        this.contentChanged(event.inode)
+        break
       case 'upcall': {
         const { upcall } = event
         if (upcall.type !== 'cache-invalidation') break

@@ -189,7 +189,8 @@ async function setattr(
     const other = isGone(last.errno) ? bridge.files.openOn(inode) : undefined
     if (other !== undefined && fd === undefined) {
       bridge.hold(request, other)
-      last = await setAttributes(frame, top, inode, other.fd, statOf(input), bits)
+      const above = other.home?.graph.top ?? top
+      last = await setAttributes(frame, above, inode, other.fd, statOf(input), bits)
     }
     if (last.errno !== 0) return { errno: fd === undefined ? stale(last.errno) : last.errno }
   }

@@ -76,7 +76,7 @@ export class OpenFiles {
   openOn(inode: Inode): OpenFile | undefined {
     for (const fd of inode.fds) {
       const file = this.#byFd.get(fd)
-      if (file?.lost === false && !file.unopened) return file
+      if (file !== undefined && !file.unopened) return file
     }
     return undefined
   }

@@ -20,9 +20,9 @@ import { E, type Errno, errnoName } from '../../../src/core/errno.ts'
 import { GlusterError } from '../../../src/core/errors.ts'
 import type { Event } from '../../../src/core/event.ts'
 import type { MaybePromise, Rep } from '../../../src/core/fop.ts'
-import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
-import { gfidText, NULL_GFID, ROOT_GFID } from '../../../src/core/gfid.ts'
-import { type Iatt, S_IFMT } from '../../../src/core/iatt.ts'
+import { ROOT_CREDS } from '../../../src/core/frame.ts'
+import { NULL_GFID, ROOT_GFID } from '../../../src/core/gfid.ts'
+import type { Iatt } from '../../../src/core/iatt.ts'
 import { type Inode, type InodeTable, inodePath } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { parseBool } from '../../../src/core/options.ts'
@@ -61,8 +61,9 @@ import { Invalidator } from './invalidate.ts'
 import { KernelCache } from './kernel-cache.ts'
 import { Listings } from './listings.ts'
 import { LockOps } from './lock-ops.ts'
+import { lookupInode } from './lookup.ts'
 import type { options } from './options.ts'
-import { isPrivileged, stale } from './rules.ts'
+import { isPrivileged } from './rules.ts'
 import { Seen } from './seen.ts'
 import { SessionOps } from './session-ops.ts'
 import { migrateFiles } from './switch.ts'
@@ -275,7 +276,8 @@ export class FuseBridge extends Xlator<typeof options> {
         }
         return
       case 'invalidate-inode':
-        this.kernelCache.changed(event.inode, event.stat)
+        if (event.stat === undefined) this.invalidator.inode(event.inode, true)
+        else this.kernelCache.changed(event.inode, event.stat)
         return
       case 'upcalls-lost':
         this.kernelCache.lost()
@@ -487,29 +489,7 @@ export class FuseBridge extends Xlator<typeof options> {
    */
   ready(request: FuseRequest, inode: Inode): MaybePromise<0 | Errno> {
     if (inode.lookedUpGraph === request.top.graph.id) return 0
-    return this.lookupByGfid(request.frame, request.top, inode)
-  }
-
-  /** By a name it was seen under fewer bricks need to be asked; `undefined`: it is gone from there. */
-  async #lookupByName(frame: Frame, top: Xlator, inode: Inode): Promise<Rep<'lookup'> | undefined> {
-    const dentry = inode.dentries[0]
-    if (dentry === undefined || dentry.parent.lookedUpGraph !== top.graph.id) return undefined
-    const loc = Loc.ofName(dentry.parent, dentry.name, inode)
-    const rep = await frame.wind(top, 'lookup', { loc })
-    return rep.errno === 0 && rep.stat.gfid === inode.gfid ? rep : undefined
-  }
-
-  async lookupByGfid(frame: Frame, top: Xlator, inode: Inode): Promise<0 | Errno> {
-    const loc = new Loc(inode, undefined, undefined, inode.gfid)
-    const named = await this.#lookupByName(frame, top, inode)
-    const rep = named ?? (await frame.wind(top, 'lookup', { loc }))
-    if (rep.errno !== 0) return stale(rep.errno)
-    if (rep.stat.gfid !== inode.gfid || (rep.stat.mode & S_IFMT) !== inode.type) {
-      this.log.error(`lookup of ${gfidText(inode.gfid)} found another object`)
-      return E.IO
-    }
-    inode.lookedUpGraph = top.graph.id
-    return 0
+    return lookupInode(this.log, request.frame, request.top, inode)
   }
 
   /**

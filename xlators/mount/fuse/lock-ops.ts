@@ -38,8 +38,8 @@ export class LockOps implements Ops {
   readonly #setlk = async (request: FuseRequest, input: LkIn, cmd: number): Promise<void> => {
     const file = useFile(this.#bridge, request, input.fh)
     if (file === E.BADF) return void request.error(E.BADF)
-    const errno = await openLate(request, file)
-    if (errno !== 0) return void request.error(errno)
+    const unopened = await openLate(request, file)
+    if (unopened !== 0) return void request.error(unopened)
     const { fd } = file
     const flock = flockOf(input)
     const frame = request.frame.with({ lkOwner: input.lockOwner })

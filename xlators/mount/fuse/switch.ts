@@ -10,6 +10,7 @@ import type { Serving } from '../../../src/fuse/request.ts'
 import type { Graph } from '../../../src/graph/build.ts'
 import type { OpenFile } from './files.ts'
 import type { FuseBridge } from './index.ts'
+import { lookupInode } from './lookup.ts'
 
 const O_CREAT = 0o100
 const O_EXCL = 0o200
@@ -58,7 +59,7 @@ async function migrate(
       `fsync of ${where} before the switch failed`,
     )
   }
-  let errno = await bridge.lookupByGfid(frame, to.top, fd.inode)
+  let errno = await lookupInode(bridge.log, frame, to.top, fd.inode)
   if (errno === 0) {
     const loc = Loc.ofInode(fd.inode)
     const flags = fd.flags & ~(O_CREAT | O_EXCL | O_TRUNC)

@@ -6,6 +6,7 @@ import type { MaybePromise, Rep } from '../../../src/core/fop.ts'
 import { gfidText, gfidToBytes } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
+import type { Xlator } from '../../../src/core/xlator.ts'
 import type { FuseOps } from '../../../src/fuse/opcodes.ts'
 import type { FuseRequest } from '../../../src/fuse/request.ts'
 import { CLIENT_PID_GSYNCD, gsyncdDrops, gsyncdName, obey } from './control-xattrs.ts'
@@ -57,13 +58,13 @@ export class XattrOps implements Ops {
     request: FuseRequest,
     inode: Inode,
     rep: R,
-    byFd: (fd: Fd) => MaybePromise<R>,
+    byFd: (fd: Fd, top: Xlator) => MaybePromise<R>,
   ): MaybePromise<R> => {
     if (rep.errno !== E.STALE && rep.errno !== E.NOENT) return rep
     const file = this.#bridge.files.openOn(inode)
     if (file === undefined) return rep
     this.#bridge.hold(request, file)
-    return byFd(file.fd)
+    return byFd(file.fd, file.home?.graph.top ?? request.top)
   }
 
   readonly #get = async (
@@ -73,7 +74,9 @@ export class XattrOps implements Ops {
   ): Promise<Rep<'getxattr'>> => {
     const { frame, top } = request
     const rep = await frame.wind(top, 'getxattr', { loc: Loc.ofInode(inode), name })
-    return this.#orByFd(request, inode, rep, (fd) => frame.wind(top, 'fgetxattr', { fd, name }))
+    return this.#orByFd(request, inode, rep, (fd, above) =>
+      frame.wind(above, 'fgetxattr', { fd, name }),
+    )
   }
 
   get #gsyncd(): boolean {
@@ -101,7 +104,7 @@ export class XattrOps implements Ops {
       request,
       inode,
       await frame.wind(top, 'setxattr', { loc, dict, flags }),
-      (fd) => frame.wind(top, 'fsetxattr', { fd, dict, flags }),
+      (fd, above) => frame.wind(above, 'fsetxattr', { fd, dict, flags }),
     )
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
     // An ACL is part of the mode, which the kernel thinks it knows.
@@ -154,7 +157,7 @@ export class XattrOps implements Ops {
       request,
       inode,
       await frame.wind(top, 'removexattr', { loc, name }),
-      (fd) => frame.wind(top, 'fremovexattr', { fd, name }),
+      (fd, above) => frame.wind(above, 'fremovexattr', { fd, name }),
     )
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
     if (name.startsWith(ACL_PREFIX)) this.#bridge.invalidator.inode(inode, false)

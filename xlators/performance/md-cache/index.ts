@@ -323,6 +323,9 @@ export class MdCache extends Xlator<typeof options> {
         this.#dropAll()
         if (this.options['cache-invalidation']) this.#announceKeys()
         break
+      case 'invalidate-inode':
+        this.#store.drop(event.inode)
+        break
       case 'upcall':
         this.#upcall(event.upcall)
         break
