@@ -222,8 +222,8 @@ export class EntryOps implements Ops {
     const newloc = Loc.ofName(parent, name, source)
     const rep = await request.frame.wind(request.top, 'link', { oldloc, newloc })
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
-    // They were handed out as the only names, which are kept for longer.
-    this.#bridge.invalidator.names(source)
+    // Its names were handed out as the only ones, which are kept for longer.
+    if (this.#bridge.kernelCache.leasing) this.#bridge.invalidator.names(source)
     this.#bridge.replyEntry(request, source, parent, name, rep.stat)
   }
 }
