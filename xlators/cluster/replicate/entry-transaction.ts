@@ -42,8 +42,8 @@ export interface EntryChange<K extends FopName> {
 }
 
 export type EntryOutcome<K extends FopName> =
-  | { errno: 0; good: number; replies: (Rep<K> | undefined)[] }
-  | FopError
+  /** `foreign`: bricks that had another object under the name, and opened that. */
+  { errno: 0; good: number; foreign: number; replies: (Rep<K> | undefined)[] } | FopError
 
 type Status = { errno: Errno | 0 }
 
@@ -122,6 +122,7 @@ class EntryTransaction<K extends FopName> {
   #marked = 0
   #failed = 0
   #good = 0
+  #foreign = 0
   /** Bricks that missed the change. */
   #missed = 0
   #ending: 'clean' | 'record' | 'mark-dirty' | 'leave' = 'clean'
@@ -160,7 +161,7 @@ class EntryTransaction<K extends FopName> {
       const reply = replies[bricksOf(this.#good)[0]!] as Ok<K>
       await this.#what.markNew?.(own, this.#good, reply)
     }
-    return { errno: 0, good: this.#good, replies }
+    return { errno: 0, good: this.#good, foreign: this.#foreign, replies }
   }
 
   #judge(replies: readonly (Rep<K> | undefined)[]): Status {
@@ -174,7 +175,8 @@ class EntryTransaction<K extends FopName> {
     })
     if (this.#what.creates === true && this.#good !== 0) {
       const same = largestAlike(afr, replies, this.#good)
-      this.#failed |= this.#good & ~same
+      this.#foreign = this.#good & ~same
+      this.#failed |= this.#foreign
       this.#good = same
     }
     if (this.#good === 0) {

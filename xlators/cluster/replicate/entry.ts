@@ -27,6 +27,13 @@ const nameLock = (afr: Replicate, parent: Inode, name: string): EntryLockee =>
 const wholeLock = (afr: Replicate, directory: Inode): EntryLockee =>
   entryLockee(afr.name, Loc.ofInode(directory), undefined)
 
+/** Its answer, and the bricks that did it or did it to another object. */
+interface Named<K extends FopName> {
+  rep: Rep<K>
+  good: number
+  foreign: number
+}
+
 /** A change of the one name `loc` says. */
 async function oneName<K extends OneName>(
   afr: Replicate,
@@ -35,7 +42,7 @@ async function oneName<K extends OneName>(
   inode: Inode | undefined,
   what: Pick<EntryChange<K>, 'fop' | 'req' | 'creates' | 'markNew'>,
   more: EntryLockee[] = [],
-): Promise<{ rep: Rep<K>; good: number }> {
+): Promise<Named<K>> {
   const parent = loc.parent!
   const name = loc.name!
   const outcome = await changeEntry(afr, frame, {
@@ -43,8 +50,8 @@ async function oneName<K extends OneName>(
     lockees: [nameLock(afr, parent, name), ...more],
     directories: [{ parent, name }],
   })
-  if (outcome.errno !== 0) return { rep: outcome as FopError, good: 0 }
-  const { good, replies } = outcome
+  if (outcome.errno !== 0) return { rep: outcome as FopError, good: 0, foreign: 0 }
+  const { good, foreign, replies } = outcome
   const told =
     replies[inode === undefined ? afr.spokesman(parent, good) : afr.spokesman(inode, good)]
   const rep = { ...(told as Ok<K>) }
@@ -52,7 +59,7 @@ async function oneName<K extends OneName>(
   const parents = rep as unknown as ParentReply
   parents.preparent = ofParent.preparent
   parents.postparent = ofParent.postparent
-  return { rep, good }
+  return { rep, good, foreign }
 }
 
 /** Something new: the bricks that lack it are blamed on the object itself (afr_mark_new_entry). */
@@ -61,7 +68,7 @@ async function newName<K extends 'mknod' | 'mkdir' | 'create'>(
   frame: Frame,
   fop: K,
   req: Req<K>,
-): Promise<{ rep: Rep<K>; good: number }> {
+): Promise<Named<K>> {
   const { loc } = req
   const result = await oneName(afr, frame, loc, loc.inode, {
     fop,
@@ -128,8 +135,8 @@ export async function create(
   frame: Frame,
   req: Req<'create'>,
 ): Promise<Rep<'create'>> {
-  const { rep, good } = await newName(afr, frame, 'create', req)
-  if (rep.errno === 0) afr.fdOpened(req.fd, good)
+  const { rep, good, foreign } = await newName(afr, frame, 'create', req)
+  if (rep.errno === 0) afr.fdOpened(req.fd, good, foreign)
   return rep
 }
 

@@ -44,6 +44,8 @@ import * as write from './write.ts'
 interface FdState {
   /** Bricks it was opened on. */
   opened: number
+  /** Bricks where it stands for another file. */
+  readonly foreign: number
   /** Bricks where it is being opened now. */
   opening: number
   /** The set of bricks it was last tried with to open it on more of them. */
@@ -386,11 +388,17 @@ export class Replicate extends Xlator<typeof options> {
     this.log.error(text)
   }
 
-  fdOpened(fd: Fd, bricks: number): void {
-    this.#fds.set(fd, { opened: bricks, opening: 0, triedIn: -1, locked: false })
+  /** `foreign`: bricks where it was opened on another file of the same name. */
+  fdOpened(fd: Fd, bricks: number, foreign = 0): void {
+    this.#fds.set(fd, { opened: bricks, foreign, opening: 0, triedIn: -1, locked: false })
   }
 
   /** Where `fd` was opened; `undefined` for an fd of somebody else's making. */
+  /** Bricks that would do to another file what is asked of `fd`. */
+  foreignTo(fd: Fd | undefined): number {
+    return fd === undefined ? 0 : (this.#fds.get(fd)?.foreign ?? 0)
+  }
+
   fdState(fd: Fd): FdState | undefined {
     return this.#fds.get(fd)
   }

@@ -213,8 +213,9 @@ export class InodeLock {
   async #acquire(frame: Frame, fd: Fd | undefined): Promise<{ errno: Errno | 0 }> {
     const afr = this.#afr
     this.#contended = false
-    const { up, generation } = afr
-    const locks = await lockAll(this.#own(frame), afr.bricks, [this.#lockee(fd)], up)
+    const { generation } = afr
+    const targets = afr.up & ~afr.foreignTo(fd)
+    const locks = await lockAll(this.#own(frame), afr.bricks, [this.#lockee(fd)], targets)
     if (locks.errno !== 0) return locks
     // A brick that went down meanwhile has forgotten the lock.
     const locked = locks.locked & afr.up

@@ -85,7 +85,7 @@ export async function opendir(
 export function fixOpen(afr: Replicate, fd: Fd): void {
   const state = afr.fdState(fd)
   if (state === undefined) return
-  const missing = afr.up & ~(state.opened | state.opening)
+  const missing = afr.up & ~(state.opened | state.opening | state.foreign)
   if (missing === 0 || state.triedIn === afr.generation || state.locked || fd.closing) return
   // Once: a file a brick lacks is not there before a heal.
   state.triedIn = afr.generation

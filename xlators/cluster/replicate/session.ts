@@ -28,6 +28,8 @@ export class Session {
   #marked = 0
   /** Bricks that failed a change others took; they get no more. */
   failed = 0
+  /** Those of them that must not be blamed: what they failed may be the only good copy. */
+  unclear = 0
   /** Bricks some change did not reach. */
   missed = 0
   /** Those of `missed` that the bricks know of. */
@@ -68,6 +70,7 @@ export class Session {
 
   use(fd: Fd): void {
     if (this.fd === fd || fd.released) return
+    this.locked &= ~this.#afr.foreignTo(fd)
     fd.hold()
     this.fd?.drop()
     this.fd = fd
@@ -87,6 +90,11 @@ export class Session {
   /** Bricks a change is sent to. */
   get targets(): number {
     return this.locked & ~this.failed
+  }
+
+  /** Bricks that do not have what the others just took. */
+  get toBlame(): number {
+    return (this.failed & ~this.unclear) | (this.#afr.all & ~this.locked)
   }
 
   /** All bricks are there and nobody expects trouble: metadata need no mark. */

@@ -72,6 +72,7 @@ export async function change<K extends FopName>(
       afr.doubt(what.inode, session.failed)
       if (outcome.unclear) {
         session.keepDirty = true
+        session.unclear |= outcome.failed
       } else {
         const recorded = await lock.record(frame)
         if (recorded.errno !== 0) return recorded as FopError
@@ -105,7 +106,7 @@ async function perform<K extends FopName>(
   session: Session,
   what: Change<K>,
 ): Promise<{ replies: (Rep<K> | undefined)[]; outcome: Outcome }> {
-  const { targets } = session
+  const targets = session.targets & ~afr.foreignTo(what.fd)
   const replies: (Rep<K> | undefined)[] = new Array(afr.bricks.length)
   const asked = bricksOf(targets)
   const answers = await Promise.all(
@@ -117,7 +118,7 @@ async function perform<K extends FopName>(
   what.onReplies?.(session, replies)
   const outcome = judge(afr, session, what, targets, replies)
   if (outcome.errno === 0) {
-    session.missed |= session.failed | outcome.failed | (afr.all & ~session.locked)
+    session.missed |= outcome.failed | session.toBlame
     if (what.unstable === true) session.unstable = true
   }
   return { replies, outcome }
@@ -141,13 +142,15 @@ function judge<K extends FopName>(
     }
     return { errno: finalErrno(replies), good, failed, unclear: true }
   }
+  // Other changes under the same lock may have failed elsewhere: only bricks that have all count.
+  const solid = good & ~(session.failed | session.missed)
   const readable =
     what.slot === DATA
       ? targets & ~session.blamed & ~afr.arbiterMask
       : afr.state(what.inode).metadata & targets
   // The last good copy did not take it: nobody may be blamed for missing it.
-  const lastGood = readable !== 0 && (readable & good) === 0
-  if (lastGood || !afr.quorum.in(good)) {
+  const lastGood = readable !== 0 && (readable & solid) === 0
+  if (lastGood || !afr.quorum.in(solid)) {
     return { errno: finalErrno(replies), good, failed, unclear: true }
   }
   return { errno: 0, good, failed, unclear: false }

@@ -168,6 +168,37 @@ void describe('writes', () => {
     noLocks(volume)
   })
 
+  void test('writes at once that fail on different bricks never blame every copy', async () => {
+    for (const failures of [
+      [0, 1],
+      [2, 1],
+      [0, 2, 1],
+    ]) {
+      const volume = await prepared()
+      // Brick 1 is behind already.
+      volume.bricks[1]!.up = false
+      const fd = await volume.mount.open('/old')
+      assert.equal(await write(volume, fd, 'first'), 0)
+      await letGo(volume)
+      volume.bricks[1]!.up = true
+      assert.equal(await write(volume, fd, 'second'), 0)
+      failures.forEach((brick, index) => {
+        volume.bricks[brick]!.fail = (fop, req) => {
+          const { offset } = req as unknown as { offset: number }
+          return fop === 'writev' && offset === 100 * (index + 1) ? E.IO : undefined
+        }
+      })
+      const writes = [100, 200, 300, 400].map((offset) => write(volume, fd, 'x', offset))
+      await Promise.all(writes)
+      await letGo(volume)
+      const blamed = [0, 1, 2].filter((whom) =>
+        [0, 1, 2].some((by) => mark(volume.bricks[by]!, '/old', whom)[0] !== 0),
+      )
+      assert.ok(blamed.length < 3, `${failures}: everybody is blamed`)
+      noLocks(volume)
+    }
+  })
+
   void test('a brick lost between two writes is blamed from the second on', async () => {
     const volume = await prepared()
     const fd = await volume.mount.open('/old')
