@@ -171,6 +171,7 @@ void describe('writes', () => {
   void test('writes at once that fail on different bricks never blame every copy', async () => {
     for (const failures of [
       [0, 1],
+      [0, 2],
       [2, 1],
       [0, 2, 1],
     ]) {
