@@ -117,7 +117,8 @@ function resolve(
     resolveHost(host, family, (error, addresses) => {
       timer.clear()
       if (error !== undefined) {
-        done({ reason: `the name ${host} cannot be resolved`, code: 'ENOTFOUND' })
+        const kind = family === 'any' ? '' : ` to an ${family === 'inet' ? 'IPv4' : 'IPv6'} address`
+        done({ reason: `the name ${host} cannot be resolved${kind}`, code: 'ENOTFOUND' })
       } else done(addresses.map((numeric) => ({ transport: 'tcp', host: numeric, port })))
     })
   })
