@@ -18,6 +18,7 @@ import { logFor } from '../observe/log.ts'
 import { defaultTlsFiles, readTlsFiles, type TlsSettings } from '../rpc/tls.ts'
 import { ManagementConnection } from '../rpc/volfile-server.ts'
 import { type ClientSetup, volumeName } from './client-setup.ts'
+import { giveBackMemory } from './memory.ts'
 
 /** Throws GlusterError OPTION_INVALID naming the file that is missing. */
 function managementTls(depth: number): TlsSettings {
@@ -141,7 +142,10 @@ export class VolumeGraph {
       (error: unknown) => log().error({ err: error }, `graph ${graph.id} does not stop: a bug`),
     )
     this.#retiring.add(stopped)
-    void stopped.then(() => this.#retiring.delete(stopped))
+    void stopped.then(() => {
+      this.#retiring.delete(stopped)
+      giveBackMemory()
+    })
   }
 
   /** Lets go of servers and bricks, when everything written has reached these. */
