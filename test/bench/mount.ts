@@ -68,7 +68,7 @@ async function mount(volume: Volume, kind: ClientKind): Promise<Mount> {
 type Table = Map<Row, Record<ClientKind, Cost[]>>
 
 /** One round: fresh mounts, then every row with both clients in turn. */
-async function round(volume: Volume, number: number, table: Table): Promise<void> {
+async function round(volume: Volume, title: string, number: number, table: Table): Promise<void> {
   const mounts = new Map<ClientKind, { mount: Mount; place: Place }>()
   for (const client of clients) {
     const mounted = await mount(volume, client)
@@ -78,12 +78,15 @@ async function round(volume: Volume, number: number, table: Table): Promise<void
     await warmUp(place)
     mounts.set(client, { mount: mounted, place })
   }
+  const last = number === rounds - 1
+  if (last) say(headLine(title))
   for (const [row, costs] of table) {
     const order = number % 2 === 0 ? clients : [...clients].reverse()
     for (const client of order) {
       const { mount: mounted, place } = mounts.get(client)!
       costs[client].push(await measured(mounted.pid, () => row.run(place)))
     }
+    if (last) say(rowLine(summaryOf(title, row, costs)))
   }
   for (const { mount: mounted, place } of mounts.values()) {
     await run(['rm', '-rf', place.own])
@@ -96,15 +99,14 @@ async function benchVolume(kind: VolumeKind, table: Table): Promise<Summary[]> {
   const filler = await volume.mount('stock')
   await prepare(await made(`${filler.dir}/prepared`), scale, kind.cached)
   await filler.unmount()
-  for (let i = 0; i < rounds; i++) await round(volume, i, table)
+  for (let i = 0; i < rounds; i++) await round(volume, kind.title, i, table)
   await volume.destroy()
-  say(headLine(kind.title))
-  return [...table].map(([row, costs]) => {
-    const stock = clients.includes('stock') ? costs.stock : costs.ours
-    const summary = summarise(kind.name, row, scale, { stock, ours: costs.ours })
-    say(rowLine(summary))
-    return summary
-  })
+  return [...table].map(([row, costs]) => summaryOf(kind.name, row, costs))
+}
+
+function summaryOf(volume: string, row: Row, costs: Record<ClientKind, Cost[]>): Summary {
+  const stock = clients.includes('stock') ? costs.stock : costs.ours
+  return summarise(volume, row, scale, { stock, ours: costs.ours })
 }
 
 async function made(dir: string): Promise<string> {
