@@ -411,6 +411,53 @@ mdTest('names that come and go move the times of their directory, no more', {}, 
   assert.equal(s.child.calls.length, 1, 'the rest is no younger for it')
 })
 
+mdTest('a new directory is one more link of its parent', {}, async (s) => {
+  const root = s.b.graph.inodes.root
+  const loc = locOf(root)
+  const parent = (change: Partial<Iatt>): Iatt => dirStat({ gfid: root.gfid, ...change })
+  let preparent = parent({ ctime: 5, nlink: 7 })
+  let postparent = parent({ ctime: 8, nlink: 8 })
+  s.child.script.stat = () => ({ errno: 0, stat: parent({ ctime: 5, nlink: 4 }) })
+  s.child.script.mkdir = () => ({ errno: 0, stat: dirStat(), preparent, postparent })
+  const make = () => s.b.ok('mkdir', { loc: locOf(linked(s.b.graph, 'd')), mode: 0, umask: 0 })
+  await s.b.ok('stat', { loc })
+  await make()
+  const now = s.b.run('stat', { loc })
+  assert.ok(!(now instanceof Promise) && now.errno === 0)
+  assert.deepEqual([now.stat.nlink, now.stat.ctime], [5, 8])
+  // A reply that is no news may have been counted already; one without attributes says nothing.
+  for (const ctime of [7, 0]) {
+    await s.b.ok('stat', { loc })
+    preparent = parent({ ctime, nlink: 8 })
+    postparent = parent({ ctime: 8 + ctime, nlink: 9 })
+    if (ctime === 7) postparent.ctime = 8
+    await make()
+    s.child.calls.length = 0
+    await s.b.ok('stat', { loc })
+    assert.equal(s.child.calls.length, 1)
+  }
+})
+
+mdTest('a renamed file moves the times of its directories', {}, async (s) => {
+  const root = s.b.graph.inodes.root
+  const loc = locOf(root)
+  s.child.script.stat = () => ({ errno: 0, stat: dirStat({ gfid: root.gfid, ctime: 5 }) })
+  await s.b.ok('stat', { loc })
+  const parent = dirStat({ gfid: root.gfid, ctime: 8, mtime: 8 })
+  s.child.script.rename = () => ({
+    errno: 0,
+    stat: stat({ gfid: s.inode.gfid }),
+    preoldparent: new Iatt(),
+    postoldparent: parent,
+    prenewparent: new Iatt(),
+    postnewparent: parent,
+  })
+  await s.b.ok('rename', { oldloc: s.loc, newloc: new Loc(s.inode, root, 'g') })
+  const now = s.b.run('stat', { loc })
+  assert.ok(!(now instanceof Promise) && now.errno === 0)
+  assert.equal(now.stat.ctime, 8)
+})
+
 mdTest('pass-through forgets what it missed', {}, async (s) => {
   await s.b.ok('lookup', { loc: s.loc })
   s.b.reconfigure({ 'pass-through': 'on' })

@@ -21,7 +21,7 @@ import { E, errnoName } from '../../../src/core/errno.ts'
 import { type Event, UP_XATTR, UP_XATTR_RM, type Upcall } from '../../../src/core/event.ts'
 import type { Fop, FopName, MaybePromise, Rep, Req, Statfs } from '../../../src/core/fop.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
-import { Iatt } from '../../../src/core/iatt.ts'
+import { Iatt, isDir } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import type { Loc } from '../../../src/core/loc.ts'
 import { O_TRUNC } from '../../../src/core/open-flags.ts'
@@ -147,8 +147,16 @@ export class MdCache extends Xlator<typeof options> {
       for (const loc of [req.oldloc, req.newloc]) {
         this.#store.drop(loc.inode)
         this.#store.unnamed(loc.inode)
-        if (loc.parent !== undefined) this.#store.drop(loc.parent)
       }
+      const [from, to] = [req.oldloc.parent, req.newloc.parent]
+      // A directory takes its link to another parent, and not every reply shows both.
+      if (rep.errno !== 0 || isDir(rep.stat)) {
+        if (from !== undefined) this.#store.drop(from)
+        if (to !== undefined) this.#store.drop(to)
+        return rep
+      }
+      if (from !== undefined) this.#store.namesChanged(from, rep.postoldparent)
+      if (to !== undefined) this.#store.namesChanged(to, rep.postnewparent)
       return rep
     })
 
@@ -480,8 +488,9 @@ export class MdCache extends Xlator<typeof options> {
   /** With `links` the parent's link count changed too. */
   #namesChanged(loc: Loc, rep: Rep<'unlink'>, links = false): void {
     if (loc.parent === undefined) return
-    if (rep.errno !== 0 || links) this.#store.drop(loc.parent)
-    else this.#store.namesChanged(loc.parent, rep.postparent)
+    if (rep.errno !== 0) this.#store.drop(loc.parent)
+    else if (!links) this.#store.namesChanged(loc.parent, rep.postparent)
+    else this.#store.namesChanged(loc.parent, rep.postparent, rep.preparent)
   }
 
   #changing<K extends ChangingFop>(

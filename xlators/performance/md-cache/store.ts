@@ -197,23 +197,30 @@ export class Store implements Freshness {
 
   /**
    * A name in the directory came or went; the reply showed `after`. Only the times are taken from
-   * it: it is one brick's view, and the rest is no older than before.
+   * it: it is one brick's view, and the rest is no older than before. Where the link count changed,
+   * `before` tells by how much.
    */
-  namesChanged(directory: Inode, after: Iatt): void {
+  namesChanged(directory: Inode, after: Iatt, before?: Iatt): void {
     const entry = this.#entries.need(directory, () => new Entry())
     entry.statChanged = this.#stamps.next()
     const { stat } = entry
     if (stat === undefined) return
-    if (after.ctime === 0) {
+    if (after.ctime === 0 || before?.ctime === 0) {
       entry.stat = undefined
       return
     }
-    if (!timeLater(after.ctime, after.ctimeNsec, stat.ctime, stat.ctimeNsec)) return
+    const links = before === undefined ? 0 : after.nlink - before.nlink
+    if (!timeLater(after.ctime, after.ctimeNsec, stat.ctime, stat.ctimeNsec)) {
+      // Whether what is known has the new link already cannot be told.
+      if (links !== 0) entry.stat = undefined
+      return
+    }
     const now = stat.clone()
     now.ctime = after.ctime
     now.ctimeNsec = after.ctimeNsec
     now.mtime = after.mtime
     now.mtimeNsec = after.mtimeNsec
+    now.nlink += links
     entry.stat = now
   }
 
