@@ -5,6 +5,8 @@
 import { randomUUID } from 'node:crypto'
 import { lstatSync, readdirSync, rmSync } from 'node:fs'
 import { hostname } from 'node:os'
+import { healInode } from '../../xlators/cluster/replicate/heal.ts'
+import { Replicate } from '../../xlators/cluster/replicate/index.ts'
 import { registry } from '../../xlators/registry.ts'
 import { clock } from '../core/clock.ts'
 import { GlusterError } from '../core/errors.ts'
@@ -132,17 +134,15 @@ async function quiet(graph: Graph): Promise<void> {
 async function healOne(graph: Graph, xl: Xlator, text: string): Promise<void> {
   const gfid = parseGfid(text)
   if (gfid === undefined) return
-  const isDispersed = xl.type === 'cluster/disperse'
-  // A replicated set heals what an ordinary lookup finds blamed, a dispersed one on demand.
-  const creds = isDispersed ? { ...ROOT_CREDS, pid: CLIENT_PID_SELF_HEALD } : ROOT_CREDS
+  const creds = { ...ROOT_CREDS, pid: CLIENT_PID_SELF_HEALD }
   await graph.pool.background(xl, 'heal', creds, async (frame) => {
     const found = await frame.wind(xl, 'lookup', { loc: Loc.ofGfid(graph.inodes, gfid) })
     // Gone, or not to be read yet: the index entry tells in the next round.
     if (found.errno !== 0) return
     const inode = graph.inodes.link(graph.inodes.newInode(), undefined, undefined, found.stat)
     if (inode === undefined) return
-    if (!isDispersed) return
-    await frame.wind(xl, 'getxattr', { loc: Loc.ofInode(inode), name: HEAL_KEY })
+    if (xl instanceof Replicate) await healInode(xl, frame, inode)
+    else await frame.wind(xl, 'getxattr', { loc: Loc.ofInode(inode), name: HEAL_KEY })
   })
 }
 
@@ -150,6 +150,10 @@ async function connect(volume: Volume, host: string, port: number): Promise<Grap
   const source = `${volume.name} (heal)`
   const all = parseVolfile(clientVolfile(volume, host, port), source)
   const wanted = ['client', 'disperse', 'replicate', 'distribute']
+  for (const { type, options } of all.volumes) {
+    if (type !== 'cluster/replicate') continue
+    for (const part of ['data', 'metadata', 'entry']) options.set(`${part}-self-heal`, 'on')
+  }
   const graph = await buildGraph({
     volfile: {
       ...all,

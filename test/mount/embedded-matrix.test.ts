@@ -40,7 +40,7 @@ async function matrix<T>(...args: string[]): Promise<T> {
 }
 
 for (const shape of shapes) {
-  void describe(`matrix on embedded ${shape}`, { skip, timeout: 600_000 }, () => {
+  void describe(`matrix on embedded ${shape}`, { skip, timeout: 1_200_000 }, () => {
     const [data, redundancy] = shape.split('+').map(Number)
     const isDispersed = redundancy !== undefined
     const bricks = data! + (redundancy ?? 0)

@@ -58,7 +58,7 @@ const shapes: [name: string, bricks: number, layout: string[], shape: Shape][] =
   ['dispersed', 6, ['disperse', '6', 'redundancy', '2'], { disperse: { data: 4, redundancy: 2 } }],
 ]
 
-describe('our servers, stock servers, and back', { skip, timeout: 300_000 }, () => {
+describe('our servers, stock servers, and back', { skip, timeout: 1_200_000 }, () => {
   for (const [name, bricks, layout, shape] of shapes) {
     test(name, { skip: !wanted.includes(name) && 'see npm run soak' }, async () => {
       const volume = await Volume.create('vol', { bricks, layout })

@@ -216,14 +216,27 @@ describe('a distributed volume on our bricks', { skip, timeout: 120_000 }, () =>
 
 describe('replicated volumes on our bricks', { skip, timeout: 120_000 }, () => {
   for (const shape of ['replica 3', 'replica 3 arbiter 1']) {
-    test(`${shape}: files, also without one brick`, async () => {
+    test(`${shape}: files, also without one brick, which is healed`, async () => {
       const volume = new Embedded(3)
       try {
         await volume.start(shape.split(' '))
         await volume.mount()
         useFiles(volume.mountPoint)
+        const at = (name: string): string => join(volume.mountPoint, name)
+        const [old, later] = [randomBytes(400_000), randomBytes(300_000)]
+        fs.writeFileSync(at('old'), old)
         await volume.kill(1)
-        useFiles(volume.mountPoint)
+        fs.mkdirSync(at('used'))
+        useFiles(at('used'))
+        fs.mkdirSync(at('new'))
+        fs.writeFileSync(at('new/file'), later)
+        fs.appendFileSync(at('old'), later)
+        await volume.gluster('start', 'vol', 'force')
+        await volume.gluster('heal', 'vol')
+        assert.doesNotMatch((await volume.gluster('heal', 'vol', 'info')).stdout, /entries: [1-9]/)
+        const whole = fs.readFileSync(join(volume.bricks[0]!, 'old'))
+        assert.equal(digest(whole), digest(Buffer.concat([old, later])))
+        assert.equal(digest(fs.readFileSync(join(volume.bricks[0]!, 'new/file'))), digest(later))
       } finally {
         await volume.end()
       }

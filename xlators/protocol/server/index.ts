@@ -72,6 +72,11 @@ export class BrickServer extends Xlator<typeof options> {
     this.#listener?.close()
   }
 
+  /** Hangs up on every client. */
+  disconnectAll(reason: string): void {
+    for (const connection of [...(this.#listener?.connections ?? [])]) connection.close(reason)
+  }
+
   override dump(sink: DumpSink): void {
     sink.pair('connections', this.#listener?.connections.size ?? 0)
     for (const client of this.#clients.values()) {
