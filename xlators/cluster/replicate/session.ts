@@ -7,7 +7,7 @@ import { E, type Errno, errnoName } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import { type MaybePromise, type Rep, XATTROP_ADD_ARRAY } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
-import { bit, bricksOf, has } from '../common/mask.ts'
+import { bit, bricksOf } from '../common/mask.ts'
 import { DATA, MINUS_ONE, NOTHING, PLUS_ONE } from './change-log.ts'
 import type { Replicate } from './index.ts'
 import type { InodeLock } from './inode-lock.ts'
@@ -138,6 +138,7 @@ export class Session {
     while (this.#recording !== undefined) await this.#recording
     const missed = this.missed & ~this.#recorded
     if (missed === 0) return { errno: 0 }
+    if (!this.#leavesGoodCopy(this.missed)) return { errno: E.IO }
     const dict = this.#afr.changes.xattrop(missed, PLUS_ONE[this.#lock.slot]!, NOTHING)
     this.#recording = this.#write(frame, dict).finally(() => {
       this.#recording = undefined
@@ -159,10 +160,12 @@ export class Session {
 
   async #settle(frame: Frame, durable: boolean): Promise<Status> {
     while (this.#recording !== undefined) await this.#recording
-    const unmark = this.#marked !== 0 && !this.keepDirty
+    let unmark = this.#marked !== 0 && !this.keepDirty
     if (unmark && durable && this.unstable && this.missed !== 0) await this.#sync(frame)
+    unmark &&= !this.keepDirty
     const missed = this.missed & ~this.#recorded
     if (missed === 0 && !unmark) return { errno: 0 }
+    if (!this.#leavesGoodCopy(this.missed)) return { errno: E.IO }
     const { slot } = this.#lock
     const dirty = unmark ? MINUS_ONE[slot]! : NOTHING
     const dict = this.#afr.changes.xattrop(missed, PLUS_ONE[slot]!, dirty)
@@ -170,6 +173,13 @@ export class Session {
     if (status.errno === 0) this.#recorded |= missed
     else this.#afr.lostUpdate(this.#lock.inode, status.errno)
     return status
+  }
+
+  /** With the bricks in `missed` blamed, is some copy still good that was so at the mark? */
+  #leavesGoodCopy(missed: number): boolean {
+    if (this.#marked === 0) return true
+    const good = this.#marked & ~this.blamed & ~this.#afr.arbiterMask
+    return good === 0 || (good & ~missed) !== 0
   }
 
   /** To the bricks that have everything; those must be a quorum. */
@@ -224,7 +234,11 @@ export class Session {
       const { errno } = replies[brick]!
       if (errno === 0) continue
       this.#afr.log.warn({ errno: errnoName(errno), brick }, 'fsync before the post-op failed')
-      if (has(this.targets, brick)) this.missed |= bit(brick)
+      const missed = this.missed | bit(brick)
+      // The last good copies are not blamed: their mark tells a heal to look.
+      const left = this.targets & ~missed
+      if (this.#leavesGoodCopy(missed) && this.#afr.quorum.in(left)) this.missed = missed
+      else this.keepDirty = true
     }
   }
 }

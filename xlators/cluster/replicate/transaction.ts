@@ -118,7 +118,8 @@ async function perform<K extends FopName>(
   what.onReplies?.(session, replies)
   const outcome = judge(afr, session, what, targets, replies)
   if (outcome.errno === 0) {
-    session.missed |= outcome.failed | session.toBlame
+    // What a brick took before it was lost it need not be blamed for.
+    session.missed |= outcome.failed | (session.toBlame & ~outcome.good)
     if (what.unstable === true) session.unstable = true
   }
   return { replies, outcome }

@@ -200,6 +200,34 @@ void describe('writes', () => {
     }
   })
 
+  void test('the only good brick, lost once it has a write, is not blamed for it', async () => {
+    for (const options of [{}, { 'arbiter-count': '1' }] as Record<string, string>[]) {
+      const volume = await prepared({ options })
+      // Brick 0 is behind, and without an arbiter brick 2 too.
+      for (const down of options['arbiter-count'] === '1' ? [0] : [0, 2]) {
+        volume.bricks[down]!.up = false
+        const fd = await volume.mount.open('/old')
+        assert.equal(await write(volume, fd, 'first'), 0)
+        await letGo(volume)
+        volume.bricks[down]!.up = true
+      }
+      const fd = await volume.mount.open('/old')
+      let open = (): void => {}
+      const gate = new Promise<void>((resolve) => {
+        open = resolve
+      })
+      volume.bricks[2]!.gate = (fop) => (fop === 'writev' ? gate : undefined)
+      const answer = write(volume, fd, 'second')
+      await settle()
+      volume.bricks[1]!.up = false
+      open()
+      await answer
+      await letGo(volume)
+      for (const by of [0, 2]) assert.deepEqual(mark(volume.bricks[by]!, '/old', 1), [0, 0, 0])
+      noLocks(volume)
+    }
+  })
+
   void test('a brick lost between two writes is blamed from the second on', async () => {
     const volume = await prepared()
     const fd = await volume.mount.open('/old')
