@@ -11,6 +11,8 @@ export type UpEvent =
   | { type: 'child-up' }
   | { type: 'child-down' }
   | { type: 'child-connecting' }
+  /** A brick answered a ping: what it takes there and back. */
+  | { type: 'child-ping'; latencyMs: number }
   | { type: 'some-descendent-up' }
   | { type: 'some-descendent-down' }
   /** A brick refused this client; `reason` is its text. */

@@ -79,6 +79,8 @@ export class ConnectionStats {
 export interface Limits {
   /** Seconds; 0 = no pings. */
   readonly pingTimeout: number
+  /** A ping was answered after so many milliseconds. */
+  pinged?(latencyMs: number): void
   /** Seconds a call may wait for its reply; 0 = for ever. */
   readonly frameTimeout: number
 }
@@ -121,6 +123,7 @@ export class Connection {
   #drained = 0
   #ping: Timer | undefined
   #pingAnswered = true
+  #pingSent = 0
   #frameScan: Timer | undefined
 
   constructor(options: ConnectionOptions) {
@@ -361,6 +364,7 @@ export class Connection {
 
   #sendPing(): void {
     this.#pingAnswered = false
+    this.#pingSent = clock.now()
     this.#drained = this.#sentBytes()
     this.#stats.pingsSent++
     this.submit(new PingCall(this.#onPong), ROOT_CREDS, {})
@@ -368,6 +372,7 @@ export class Connection {
 
   readonly #onPong = (): void => {
     this.#pingAnswered = true
+    this.#options.limits.pinged?.(clock.now() - this.#pingSent)
     this.#ping?.clear()
     this.#armPing()
   }

@@ -99,8 +99,11 @@ export class Replicate extends Xlator<typeof options> {
   override init(): void {
     const { options } = this
     const volume = `volume '${this.name}' (${this.type})`
-    const thin = options['thin-arbiter'] !== ''
-    const bricks = thin ? this.children.slice(0, -1) : this.children
+    if (options['thin-arbiter'] !== '') {
+      // Without asking it two clients could each go on with a copy of their own.
+      throw new GlusterError('VOLFILE_INVALID', `${volume}: thin arbiters are not supported`)
+    }
+    const bricks = this.children
     const pending = pendingKeys(options['afr-pending-xattr'], this.children)
     if (pending === undefined) {
       throw new GlusterError(
@@ -225,6 +228,9 @@ export class Replicate extends Xlator<typeof options> {
       case 'child-up':
       case 'child-down':
         this.#brickChanged(this.bricks.indexOf(from!), event.type === 'child-up')
+        return
+      case 'child-ping':
+        this.reads.latencyMs[this.bricks.indexOf(from!)] = event.latencyMs
         return
       case 'upcall':
         this.#upcall(event, from)

@@ -176,6 +176,10 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
     return this.options['ping-timeout']
   }
 
+  pinged(latencyMs: number): void {
+    this.notifyParents({ type: 'child-ping', latencyMs })
+  }
+
   get frameTimeout(): number {
     return this.options['frame-timeout']
   }

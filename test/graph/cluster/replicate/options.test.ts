@@ -1,0 +1,143 @@
+/** What options change: quorum, which brick is read, refusals, listings, locks, the private section. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { E } from '../../../../src/core/errno.ts'
+import { F_RDLCK, F_SETLK, F_UNLCK, F_WRLCK, type Flock } from '../../../../src/core/fop.ts'
+import type { Xlator } from '../../../../src/core/xlator.ts'
+import { Quorum } from '../../../../xlators/cluster/replicate/quorum.ts'
+import {
+  letGo,
+  type ReplicateGraph,
+  replicateGraph,
+  takeCounts,
+} from '../../../lib/replicate-graph.ts'
+
+void test('quorum', () => {
+  const sets = (quorum: Quorum, all: number) =>
+    Array.from({ length: all + 1 }, (_, mask) => mask).filter((mask) => quorum.in(mask))
+  assert.deepEqual(sets(new Quorum(3, undefined, undefined), 7), [3, 5, 6, 7])
+  assert.deepEqual(sets(new Quorum(2, 'auto', undefined), 3), [1, 3])
+  assert.equal(sets(new Quorum(2, undefined, undefined), 3).length, 4)
+  assert.deepEqual(sets(new Quorum(3, 'fixed', 1), 7), [1, 2, 3, 4, 5, 6, 7])
+  assert.equal(new Quorum(3, 'fixed', undefined).on, false)
+})
+
+async function readers(volume: ReplicateGraph, count: number): Promise<number[]> {
+  takeCounts(volume)
+  for (let i = 0; i < count; i++) await volume.mount.readFile(`/f${i}`)
+  return takeCounts(volume).map(({ readv }) => readv ?? 0)
+}
+
+async function withFiles(options: Record<string, string>, count = 12): Promise<ReplicateGraph> {
+  const volume = await replicateGraph({ options })
+  for (let i = 0; i < count; i++) await volume.mount.writeFile(`/f${i}`, 'content')
+  await letGo(volume)
+  return volume
+}
+
+void describe('reads go', () => {
+  void test('to the brick an option names', async () => {
+    const byIndex = await withFiles({ 'read-subvolume-index': '1' })
+    assert.deepEqual(await readers(byIndex, 12), [0, 12, 0])
+    const byName = await withFiles({ 'read-subvolume': 'V-client-2' })
+    assert.deepEqual(await readers(byName, 12), [0, 0, 12])
+  })
+
+  void test('to a brick on this host: the last, when all are', async () => {
+    assert.deepEqual(await readers(await withFiles({}), 12), [0, 0, 12])
+  })
+
+  void test('to the first, by gfid, by load, by latency', async () => {
+    const mode = (text: string) => ({ 'choose-local': 'off', 'read-hash-mode': text })
+    assert.deepEqual(await readers(await withFiles(mode('0')), 12), [12, 0, 0])
+    const spread = await readers(await withFiles(mode('1')), 12)
+    assert.ok(spread.filter((count) => count > 0).length > 1, `${spread}`)
+    assert.deepEqual(await readers(await withFiles(mode('3')), 12), [12, 0, 0])
+    const near = await withFiles(mode('4'))
+    const latencies = [9, 5, 2]
+    near.bricks.forEach((brick, i) => {
+      const latencyMs = latencies[i]!
+      near.afr.notify({ type: 'child-ping', latencyMs }, brick as unknown as Xlator)
+    })
+    assert.deepEqual(await readers(near, 12), [0, 0, 12])
+  })
+})
+
+void test('options that name no brick, and thin arbiters, are refused', async () => {
+  for (const options of [
+    { 'read-subvolume': 'nobody' },
+    { 'read-subvolume-index': '3' },
+    { 'afr-pending-xattr': 'a,b' },
+    { 'thin-arbiter': 'host:/path' },
+  ] as unknown as Record<string, string>[]) {
+    await assert.rejects(replicateGraph({ options }), { name: 'GlusterError' })
+  }
+})
+
+void test('the change log is kept under the names the volfile gives', async () => {
+  const volume = await replicateGraph({ options: { 'afr-pending-xattr': 'a,b,c' } })
+  await volume.mount.writeFile('/f', 'x')
+  volume.bricks[2]!.up = false
+  await volume.mount.setxattr('/f', 'user.a', 'b')
+  await letGo(volume)
+  assert.ok(volume.bricks[0]!.store.at('/f')!.xattrs.has('trusted.afr.c'))
+})
+
+void test('consistent-io: nothing goes on without every brick', async () => {
+  const volume = await withFiles({ 'consistent-io': 'on' }, 1)
+  const loc = await volume.mount.loc('/f0')
+  volume.bricks[2]!.up = false
+  assert.equal((await volume.mount.fop('stat', { loc })).errno, E.NOTCONN)
+  volume.bricks[2]!.up = true
+  assert.equal((await volume.mount.fop('stat', { loc })).errno, 0)
+})
+
+void test('a lock that one brick refuses is held nowhere', async () => {
+  const volume = await withFiles({}, 1)
+  const fd = await volume.mount.open('/f0')
+  volume.bricks[2]!.fail = (fop, req) => {
+    const { flock } = req as unknown as { flock: Flock }
+    return fop === 'lk' && flock.type !== F_UNLCK ? E.AGAIN : undefined
+  }
+  const flock = { type: F_WRLCK, whence: 0, start: 0n, len: 0n, pid: 1, lkOwner: Buffer.alloc(8) }
+  takeCounts(volume)
+  assert.equal((await volume.mount.fop('lk', { fd, cmd: F_SETLK, flock })).errno, E.AGAIN)
+  assert.deepEqual(
+    takeCounts(volume).map(({ lk }) => lk),
+    [2, 2, 1],
+  )
+  const shared = { ...flock, type: F_RDLCK }
+  volume.bricks[2]!.fail = undefined
+  assert.equal((await volume.mount.fop('lk', { fd, cmd: F_SETLK, flock: shared })).errno, 0)
+})
+
+void test('a listing goes on where it began, and trusts no brick that others blame', async () => {
+  const volume = await withFiles({})
+  volume.bricks[0]!.up = false
+  const fd = await volume.mount.open('/f3')
+  await volume.mount.write(fd, 0, 'longer content')
+  await letGo(volume)
+  volume.bricks[0]!.up = true
+  await volume.mount.lookup('/f3')
+  takeCounts(volume)
+  const entries = await volume.mount.readdir('/', 600)
+  assert.equal(entries.length, 14)
+  const listed = takeCounts(volume).map(({ readdirp }) => readdirp ?? 0)
+  assert.equal(listed.filter((count) => count > 0).length, 1)
+  const size = entries.find(({ name }) => name === 'f3')?.stat?.size
+  assert.ok(size === undefined || size === 14, `size ${size}`)
+})
+
+void test('the private section has what tools read', async () => {
+  const volume = await replicateGraph()
+  volume.bricks[1]!.up = false
+  const lines: string[] = []
+  volume.afr.dump({
+    section: (name) => lines.push(`[${name}]`),
+    pair: (key, value) => lines.push(`${key}=${value}`),
+  })
+  assert.equal(lines[0], '[cluster/replicate.V-replicate-0]')
+  const at = lines.indexOf('child_up[1]=0')
+  assert.equal(lines[at + 1], 'pending_key[1]=trusted.afr.V-client-1')
+  assert.ok(lines.includes('quorum-type=auto') && lines.includes('up=1'))
+})
