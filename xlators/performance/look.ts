@@ -17,6 +17,11 @@ export function knownInode(inode: Inode, gfid: Gfid): Inode {
   return inode.gfid !== NULL_GFID ? inode : (inode.table.byGfid(gfid) ?? inode)
 }
 
+/** The wall clock's seconds at `at` on the monotonic clock. */
+export function wallSeconds(at: number): number {
+  return clock.realtime().sec - Math.round((clock.now() - at) / 1000)
+}
+
 /** The option `pass-through`: forwards every fop untouched while it is on. */
 export class PassThrough {
   readonly #xl: Xlator

@@ -21,9 +21,10 @@ import { O_DIRECT } from '../../../src/core/open-flags.ts'
 import { defineOptions, type OptionValues } from '../../../src/core/options.ts'
 import { defineXlator, type Xlator } from '../../../src/core/xlator.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
+import { stampText } from '../../../src/observe/log-format.ts'
 import { sliceVector, unpinned } from '../buffers.ts'
 import { ContentCache } from '../content-cache.ts'
-import { PassThrough } from '../look.ts'
+import { PassThrough, wallSeconds } from '../look.ts'
 import { Priorities } from '../priority.ts'
 import { type Evictable, WeightedLru } from '../weighted-lru.ts'
 
@@ -158,6 +159,9 @@ export class IoCache extends ContentCache<typeof options> {
     sink.pair('inode.weight', file.weight)
     sink.pair('path', inodePath(inode))
     sink.pair('uuid', gfidText(inode.gfid))
+    if (file.validated === 0) return
+    const seen = stampText(wallSeconds(file.validated), 0, false)
+    sink.pair('last-cache-validation-time', seen.replace(/\.\d+/, ''))
   }
 
   #newFile(inode: Inode): File {

@@ -19,7 +19,7 @@ import type { Loc } from '../../../src/core/loc.ts'
 import { defineOptions, type OptionValues } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
-import { knownInode, look, PassThrough, Stamps } from '../look.ts'
+import { knownInode, look, PassThrough, Stamps, wallSeconds } from '../look.ts'
 
 export const options = defineOptions({
   'nl-cache-limit': {
@@ -231,6 +231,9 @@ export class NlCache extends Xlator<typeof options> {
     sink.pair('inode', inode.nodeid)
     sink.pair('gfid', gfidText(inode.gfid))
     sink.pair('state', (directory.full ? 1 : 0) | (directory.absent.size > 0 ? 4 : 0))
+    // its timer in stock, which has one for each
+    sink.pair('timer', 0)
+    sink.pair('cache-time', wallSeconds(directory.since))
     sink.pair('cache-size', directory.bytes)
     sink.pair('refd-inodes', 0)
     for (const name of directory.absent) sink.pair('ne', name)
