@@ -90,6 +90,12 @@ const own: Record<string, (...args: never[]) => Answer> = {
     sys.close(fd)
     return typeof data === 'number' ? data : data.latin1Slice()
   },
+  /** As O_DIRECT wants it. */
+  pwriteAligned: (fd: number, data: Uint8Array, offset: number) => {
+    const memory = new sys.Page(data.length).view()
+    memory.set(data)
+    return sys.pwrite(fd, memory, offset)
+  },
   /** The names in a directory, sorted. */
   names: (path: string) => {
     const entries = sys.list(path)
