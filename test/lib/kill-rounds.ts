@@ -14,7 +14,8 @@ import { run, sleep } from './sandbox.ts'
 import { seeded } from './seeded.ts'
 
 /** Latest moment of a round at which all is killed, ms. */
-const ROUND_MAX_MS = 2500
+const ROUND_MAX_MS = 1500
+const STARTS_POLLS_MAX = 200
 const REMOUNT_POLLS_MAX = 100
 
 /** What the writer told: the furthest step of each file. */
@@ -65,7 +66,11 @@ export class KillRounds {
     const volume = this.#volume
     const first = this.#next
     const writer = this.#write()
-    await sleep(100 + this.#random() * ROUND_MAX_MS)
+    // Mostly while it writes, however long its start takes; now and then before.
+    for (let i = 0; this.#random() < 0.98 && this.#next === first && i < STARTS_POLLS_MAX; i++) {
+      await sleep(50)
+    }
+    await sleep(this.#random() * ROUND_MAX_MS)
     const { stdout } = await run(['pgrep', '-fa', volume.directory])
     for (const line of stdout.trim().split('\n')) {
       // The shell that detaches a mount whose client died does its work now.
