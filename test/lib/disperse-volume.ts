@@ -26,6 +26,32 @@ export function parseShape(text: string): Shape {
   return { copies: Number(match[1] ?? 1), data: Number(match[2]), redundancy: Number(match[3]) }
 }
 
+/**
+ * Shapes the long proofs take, each with all bricks and with R of them dead, with eager locks and
+ * without: what `volumeInState` takes.
+ */
+export const everyState = ['2+1', '4+2', '8+3', '2x(4+2)'].flatMap((shape) =>
+  ['', ' degraded', ' lazy', ' degraded lazy'].map((state) => shape + state),
+)
+
+/** A volume of `words`, a shape and what state it is to be in, and what brings it there. */
+export async function volumeInState(
+  name: string,
+  words: string,
+): Promise<{ volume: Volume; degrade: () => Promise<void> }> {
+  const [shape, ...states] = words.split(' ')
+  const set: Record<string, string> = states.includes('lazy')
+    ? { 'disperse.eager-lock': 'off', 'disperse.other-eager-lock': 'off' }
+    : {}
+  const target = await DisperseVolume.create(name, parseShape(shape!), set)
+  const { redundancy } = target.shape
+  const choice = Array.from({ length: redundancy }, (_, i) => 2 * i + 1)
+  const degrade = async (): Promise<void> => {
+    if (states.includes('degraded')) await target.kill(choice)
+  }
+  return { volume: target.volume, degrade }
+}
+
 /** trusted.ec.* of one file on one brick, hex. */
 export type Counters = Record<string, string>
 

@@ -4,10 +4,21 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import { clock } from '../../src/core/clock.ts'
+import { volumeInState } from '../lib/disperse-volume.ts'
 import { enterSandbox, type Mount, ours, run, sh, space, Volume } from '../lib/sandbox.ts'
 import { pattern } from './matrix/case.ts'
 
 const skip = await enterSandbox(import.meta.url)
+
+/** A dispersed volume instead of a distributed one, such as `4+2 degraded`. */
+const shape = process.env.PROGRAMS_SHAPE
+/** In the large directory. */
+const fileCount = Number(process.env.PROGRAMS_FILES ?? 20_000)
+
+async function makeVolume(): Promise<{ volume: Volume; degrade: () => Promise<void> }> {
+  if (shape !== undefined) return volumeInState('vp', shape)
+  return { volume: await Volume.create('vp', { bricks: 2 }), degrade: async () => {} }
+}
 
 /** A reason to skip the test of a program that is not installed. */
 function without(program: string): string | false {
@@ -57,8 +68,9 @@ describe('programs', { skip, timeout: 420_000 }, () => {
   const on = (name: string): string => `${mount.dir}/${name}`
 
   before(async () => {
-    const volume = await Volume.create('vp', { bricks: 2 })
+    const { volume, degrade } = await makeVolume()
     mount = await volume.mount(ours)
+    await degrade()
     source = space('source')
     if (skip === false) await makeTree(source)
   })
@@ -173,22 +185,22 @@ describe('programs', { skip, timeout: 420_000 }, () => {
     })
   }
 
-  test('20,000 files in one directory', async (t) => {
+  test(`${fileCount} files in one directory`, async (t) => {
     const began = clock.now()
     const took: string[] = []
     const step = (name: string): void =>
       void took.push(`${name} at ${Math.round(clock.now() - began)} ms`)
     await sh(
-      `mkdir '${on('many')}' && cd '${on('many')}' && seq -f 'file-%.0f' 20000 | xargs -n 2500 -P 4 touch`,
+      `mkdir '${on('many')}' && cd '${on('many')}' && seq -f 'file-%.0f' ${fileCount} | xargs -n 2500 -P 4 touch`,
     )
     step('created')
     const plain = await sh(
       `ls -f '${on('many')}' | sort | uniq | wc -l; ls -f '${on('many')}' | wc -l`,
     )
-    assert.equal(plain.stdout, '20002\n20002\n')
+    assert.equal(plain.stdout, `${fileCount + 2}\n${fileCount + 2}\n`)
     step('listed')
     const long = await sh(`ls -l '${on('many')}' | grep -c '^-rw-r--r-- 1 '`)
-    assert.equal(long.stdout, '20000\n')
+    assert.equal(long.stdout, `${fileCount}\n`)
     step('listed with attributes')
     await sh(`rm -r '${on('many')}'`)
     step('removed')

@@ -4,7 +4,8 @@
  */
 import { runTestFile } from '../lib/test-file.ts'
 
-runTestFile('disperse-clients', {
+const status = await runTestFile('disperse-clients', {
   DISPERSE_SCALE: process.argv[2] ?? '10',
   DISPERSE_SHAPE: process.argv[3] ?? '4+2',
 })
+process.exit(status)

@@ -4,4 +4,4 @@
  */
 import { runTestFile } from '../lib/test-file.ts'
 
-runTestFile('disperse-loss', { DISPERSE_MIB: process.argv[2] ?? '1024' })
+process.exit(await runTestFile('disperse-loss', { DISPERSE_MIB: process.argv[2] ?? '1024' }))

@@ -29,7 +29,8 @@ export async function readv(ec: Disperse, frame: Frame, req: Req<'readv'>): Prom
     query: true,
   })
   if (tx.errno !== 0) return tx
-  const fragmentSize = geometry.fragmentLength(tx.session.size)
+  const sizeMax = geometry.fragmentLength(tx.session.size) - start / geometry.dataCount
+  const clip = (_brick: number, rep: Rep<'readv'>): Rep<'readv'> => clipped(rep, sizeMax)
   try {
     const answer = await tx.send('readv', {
       spread: 'some',
@@ -42,7 +43,7 @@ export async function readv(ec: Disperse, frame: Frame, req: Req<'readv'>): Prom
         flags: req.flags,
         xdata,
       }),
-      onReply: (_brick, rep) => clipped(rep, fragmentSize - start / geometry.dataCount),
+      ...(tx.session.stale ? { onReply: clip } : {}),
     })
     const { rep } = answer
     if (rep.errno !== 0) return rep

@@ -7,7 +7,7 @@ import type { Iatt } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import type { Disperse } from './index.ts'
 import { anonymousFd } from './read.ts'
-import { cutLeftovers, zeroInStripe } from './stripe-write.ts'
+import { zeroInStripe } from './stripe-write.ts'
 import { begin, type Intent, type Transaction } from './transaction.ts'
 
 const changesData = (inode: Inode, fd: Fd | undefined, start: number, end: number): Intent => ({
@@ -34,8 +34,6 @@ export async function truncate(
   })
   if (tx.errno !== 0) return tx
   try {
-    const errno = await cutLeftovers(ec, frame, tx, anonymousFd(inode), req.offset)
-    if (errno !== 0) return { errno }
     const { rep } = await tx.send('truncate', {
       spread: 'all',
       xdata: req.xdata,
@@ -61,8 +59,6 @@ export async function ftruncate(
   const tx = await begin(ec, frame, changesData(fd.inode, fd, start, Number.POSITIVE_INFINITY))
   if (tx.errno !== 0) return tx
   try {
-    const errno = await cutLeftovers(ec, frame, tx, fd, req.offset)
-    if (errno !== 0) return { errno }
     const { rep } = await tx.send('ftruncate', {
       spread: 'all',
       xdata: req.xdata,
@@ -113,8 +109,6 @@ export async function fallocate(
   const tx = await begin(ec, frame, changesData(fd.inode, fd, start, end))
   if (tx.errno !== 0) return tx
   try {
-    const errno = await cutLeftovers(ec, frame, tx, fd, end)
-    if (errno !== 0) return { errno }
     const { rep } = await tx.send('fallocate', {
       spread: 'all',
       xdata: req.xdata,
@@ -185,8 +179,6 @@ export async function zerofill(
     const within = Math.min(end, size)
     const parts = within > from ? await zeroParts(ec, frame, tx, req, within) : []
     if (end > size) {
-      const errno = await cutLeftovers(ec, frame, tx, fd, end)
-      if (errno !== 0) return { errno }
       const offset = geometry.fragmentLength(end)
       const { rep } = await tx.send('ftruncate', {
         spread: 'all',

@@ -65,11 +65,11 @@ export class Session {
   /** The unfinished repair of a brick was reported. */
   repairReported = false
   /**
-   * Marks of changes that nobody finished were found: a client died while it changed data, or
-   * bricks missed some. What lies behind the end of the file may then be anything.
+   * Marks of changes that nobody finished were found, though no brick is behind: a client died
+   * while it changed data. What lies behind the end of the file may be anything.
    */
   stale = false
-  /** Cutting it off, once for all fops that grow the file. */
+  /** Cutting that off, once, before any change of data. */
   cutting: Promise<Errno | 0> | undefined
   readonly stripes: StripeCache
   /** True once version (and size of a regular file) were read. */
@@ -172,7 +172,8 @@ export class Session {
       return agreed
     }
     const [marks] = readWords(agreed.dict.getBytes(XATTR_DIRTY))
-    if (withSize && marks > (dirtyData ? 1n : 0n)) this.stale = true
+    const everywhere = count(this.good) === this.#ec.geometry.brickCount
+    if (withSize && everywhere && marks > (dirtyData ? 1n : 0n)) this.stale = true
     if (dirtyData) this.#dirty[WORD_DATA] = true
     if (dirtyMetadata) this.#dirty[WORD_METADATA] = true
     return query ? this.#learn(agreed.dict, withSize) : { errno: 0 }

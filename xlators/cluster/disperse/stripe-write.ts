@@ -8,7 +8,7 @@ import { bricksOf } from '../common/mask.ts'
 import { CHUNK_SIZE } from './codec/index.ts'
 import type { Answer } from './dispatch.ts'
 import type { Disperse } from './index.ts'
-import { readStripe } from './read.ts'
+import { anonymousFd, readStripe } from './read.ts'
 import type { Transaction } from './transaction.ts'
 
 const O_APPEND = 0o2000
@@ -81,28 +81,29 @@ export async function zeroInStripe(
 }
 
 /**
- * Before a file grows to `to`: what a client that died while it grew left behind its end must not
- * come to light as data.
+ * Before the first change of data: what a client that died while the file grew left behind its end
+ * must not come to light as data. No other change of data is under way.
  */
 export async function cutLeftovers(
   ec: Disperse,
   frame: Frame,
   tx: Transaction,
-  fd: Fd,
-  to: number,
 ): Promise<Errno | 0> {
   const { session } = tx
   const { geometry } = ec
-  if (!session.stale || to <= geometry.up(session.size)) return 0
-  session.cutting ??= (async () => {
-    const { size } = session
-    const offset = geometry.fragmentLength(size)
-    const { rep } = await tx.send('ftruncate', {
-      spread: 'all',
-      req: (_brick, xdata) => ({ fd, offset, xdata }),
-    })
-    if (rep.errno !== 0 || size % geometry.stripeSize === 0) return rep.errno
-    return (await zeroInStripe(ec, frame, tx, fd, size, geometry.up(size))).errno
-  })()
-  return session.cutting
+  const { size } = session
+  const fd = anonymousFd(session.inode)
+  const offset = geometry.fragmentLength(size)
+  const { rep } = await tx.send('ftruncate', {
+    spread: 'all',
+    req: (_brick, xdata) => ({ fd, offset, xdata }),
+  })
+  if (rep.errno !== 0) return rep.errno
+  tx.changed()
+  if (size % geometry.stripeSize !== 0) {
+    const zeroed = await zeroInStripe(ec, frame, tx, fd, size, geometry.up(size))
+    if (zeroed.errno !== 0) return zeroed.errno
+  }
+  session.stale = false
+  return 0
 }

@@ -3,7 +3,7 @@
  * (ec_manager, ec_lock_reuse). The post-op belongs to the lock's session.
  */
 import { Dict } from '../../../src/core/dict.ts'
-import { E, type Errno } from '../../../src/core/errno.ts'
+import { E, type Errno, errnoName } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import type { FopName, Rep, Req } from '../../../src/core/fop.ts'
 import { CLIENT_PID_SELF_HEALD, type Frame } from '../../../src/core/frame.ts'
@@ -14,6 +14,7 @@ import { type Answer, dispatch } from './dispatch.ts'
 import type { Disperse } from './index.ts'
 import type { InodeLock, Use } from './inode-lock.ts'
 import type { Session } from './session.ts'
+import { cutLeftovers } from './stripe-write.ts'
 
 /** How a fop takes part in the session of one inode. */
 export interface Intent {
@@ -97,6 +98,7 @@ export class Transaction {
       req: (brick) => how.req(brick, xdata),
       ...(how.onReply === undefined ? {} : { onReply: how.onReply }),
     })
+    if (answer.good === 0) this.#logDisagreement(fop, answer, targets, minimum)
     for (const session of sessions) this.#book(session, answer, targets, updates)
     if (updates && answer.rep.errno !== 0 && happenedElsewhere(answer, healing)) {
       // Those bricks differ from now on: the good ones get a version of their own.
@@ -108,6 +110,23 @@ export class Transaction {
     this.changed()
     also?.changed()
     return { ...answer, rep: { errno: E.IO } }
+  }
+
+  /** Too few bricks said the same: what each of them said. */
+  #logDisagreement<K extends FopName>(
+    fop: K,
+    answer: Answer<K>,
+    targets: number,
+    minimum: number,
+  ): void {
+    const answers = bricksOf(answer.sent).map((brick) => {
+      const { errno } = answer.replies[brick]!
+      return `${brick}: ${errno === 0 ? 'done' : errnoName(errno)}`
+    })
+    const bricks = this.#ec.maskText(targets)
+    const inode = this.#ec.describe(this.session.inode)
+    const said = answers.join(', ')
+    this.#ec.log.warn({ inode, fop, bricks, answers: said }, `no ${minimum} bricks agree`)
   }
 
   /** The fop changed data or metadata on a quorum: counts in the versions. */
@@ -203,7 +222,16 @@ export async function begin(
     session.opened.add(intent.fd)
     await ec.openWhereMissing(frame, intent.fd, session.writable)
   }
-  return new Transaction(ec, frame, lock, intent, use)
+  const tx = new Transaction(ec, frame, lock, intent, use)
+  if (intent.updateData === true && session.stale && session.isRegular) {
+    session.cutting ??= cutLeftovers(ec, frame, tx)
+    const errno = await session.cutting
+    if (errno !== 0) {
+      tx.end()
+      return { errno }
+    }
+  }
+  return tx
 }
 
 /** Internal work for the self-heal does not count towards `quorum-count`. */

@@ -5,7 +5,7 @@ import type { Frame } from '../../../src/core/frame.ts'
 import { CHUNK_SIZE } from './codec/index.ts'
 import type { Disperse } from './index.ts'
 import { readStripe } from './read.ts'
-import { cutLeftovers, sendStripes } from './stripe-write.ts'
+import { sendStripes } from './stripe-write.ts'
 import { begin, type Transaction } from './transaction.ts'
 
 const O_APPEND = 0o2000
@@ -43,8 +43,6 @@ export async function writev(
     const start = geometry.down(offset)
     const head = offset - start
     const end = geometry.up(offset + req.size)
-    const errno = await cutLeftovers(ec, frame, tx, req.fd, end)
-    if (errno !== 0) return { errno }
     const edges = await readEdges(ec, frame, tx, offset, offset + req.size)
     if (edges.errno !== 0) return edges
     const pieces = [edges.before, ...req.data, edges.after]
