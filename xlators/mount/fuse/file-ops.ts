@@ -92,7 +92,7 @@ export class FileOps implements Ops {
     if (inode === undefined) return void request.error(E.STALE)
     // Found by a name that is no longer its own, as others' changes tell: ESTALE makes the kernel
     // look the name up.
-    if (this.#bridge.invalidator.hasNames(inode)) return void request.error(E.STALE)
+    if (this.#bridge.invalidator.hasGoneNames(inode)) return void request.error(E.STALE)
     const errno = await this.#bridge.ready(request, inode)
     if (errno !== 0) return void request.error(errno)
     const loc = Loc.ofInode(inode)

@@ -21,8 +21,8 @@ const EXPECTED: ReadonlySet<number> = new Set([E.NOENT, E.NOTDIR, E.BUSY, E.NOTE
 
 interface Notice {
   readonly message: Buffer
-  /** Whose name it is about. */
-  readonly named?: Inode
+  /** The inode that may have lost the name it is about. */
+  goneFrom?: Inode | undefined
   /** What it is about, unless it is about a name. */
   readonly inode?: Inode
   readonly data?: boolean
@@ -85,25 +85,39 @@ export class Invalidator {
     this.#add('epoch', { message: incEpoch() })
   }
 
-  /** `inode` had the name when it was last looked up. */
-  entry(parent: Inode, name: string, inode: Inode): void {
+  /** `gone`: the name was the inode's, and others' changes say that it may be no longer. */
+  entry(parent: Inode, name: string, gone?: Inode): void {
     if (parent.nodeid === 0) return
     const message = invalEntry(parent.nodeid, name)
-    this.#add(`e${parent.nodeid}/${name}`, { message, named: inode })
+    this.#add(`e${parent.nodeid}/${name}`, { message, goneFrom: gone })
   }
 
-  /** The kernel may still find the inode by a name that is to be dropped. */
-  hasNames(inode: Inode): boolean {
+  /** A lookup has just found the inode under the name. */
+  found(parent: Inode, name: string, inode: Inode): void {
+    if (this.#waiting.size === 0 && this.#current === undefined) return
+    const key = `e${parent.nodeid}/${name}`
+    for (const notice of [this.#waiting.get(key), this.#current?.notice]) {
+      if (notice?.goneFrom === inode) notice.goneFrom = undefined
+    }
+  }
+
+  /** The kernel may still find the inode by a name that it has no longer. */
+  hasGoneNames(inode: Inode): boolean {
     if (this.#waiting.size === 0 && this.#current === undefined) return false
     return inode.dentries.some(({ parent, name }) => {
       const key = `e${parent.nodeid}/${name}`
       const current = this.#current?.key === key ? this.#current.notice : undefined
-      return (this.#waiting.get(key) ?? current)?.named === inode
+      return (this.#waiting.get(key) ?? current)?.goneFrom === inode
     })
   }
 
-  /** All names of the inode. */
+  /** All names of the inode, so that the kernel asks for them or forgets it. */
   names(inode: Inode): void {
+    for (const { parent, name } of inode.dentries) this.entry(parent, name)
+  }
+
+  /** Others' changes say that the inode may have lost its names. */
+  goneNames(inode: Inode): void {
     for (const { parent, name } of inode.dentries) this.entry(parent, name, inode)
   }
 

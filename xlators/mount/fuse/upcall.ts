@@ -38,7 +38,7 @@ export function invalidateOnUpcall(bridge: FuseBridge, upcall: Upcall): void {
   if (inode !== undefined) bridge.listings.drop(inode)
   if (inode !== undefined && !isOldNews(bridge, inode, upcall)) {
     if ((flags & NAMES) !== 0) {
-      invalidator.names(inode)
+      invalidator.goneNames(inode)
       // It may be gone: what is done to it next begins with a lookup.
       inode.lookedUpGraph = -1
     }
