@@ -251,6 +251,8 @@ export interface Changes {
   values: number
   /** add-brick with fix-layout. */
   added: number
+  /** What the load processes do meanwhile. */
+  whileAdding: LoadKind
   /** Then a brick is taken away again, with its files moved first. */
   removed: 0 | 1
 }
@@ -264,6 +266,10 @@ export async function changeVolume(live: LiveVolume, changes: Changes): Promise<
     await live.reconfigure(() =>
       done % 2 === 0 ? volume.set(key, value) : gluster('volume', 'reset', volume.name, key),
     )
+  }
+  if (changes.whileAdding !== 'all') {
+    await live.rest()
+    live.work(changes.processes, 10, changes.whileAdding)
   }
   for (let added = 0; added < changes.added; added++) {
     await live.switchGraph(() => volume.addBrick())

@@ -30,22 +30,35 @@ describe('a volume that changes under load', { skip, timeout: 180_000 }, () => {
 
   test('new values, a brick more, a brick less', async () => {
     const live = await LiveVolume.start(await Volume.create('grown', { bricks: 2 }))
-    await changeVolume(live, { processes: 1, values: 6, added: 1, removed: 1 })
+    await changeVolume(live, {
+      processes: 1,
+      values: 6,
+      added: 1,
+      whileAdding: 'writer',
+      removed: 1,
+    })
     await live.settled()
     await live.end()
     await live.mount.unmount()
     await live.volume.killBricks()
   })
 
-  test('on a dispersed volume', async () => {
-    const layout = ['disperse', '3', 'redundancy', '1']
-    const live = await LiveVolume.start(await Volume.create('ec', { bricks: 3, layout }))
-    live.work(1, 4)
-    await switches(live, 2)
-    await live.end()
-    await live.mount.unmount()
-    await live.volume.killBricks()
-  })
+  // A lock that waits does so on one brick; all have to be told that it does not any more.
+  for (const layout of [
+    ['disperse', '3', 'redundancy', '1'],
+    ['replica', '3'],
+  ]) {
+    test(`on a volume with ${layout.join(' ')}`, async () => {
+      const live = await LiveVolume.start(await Volume.create(layout[0]!, { bricks: 3, layout }))
+      live.work(1, 4)
+      await switches(live, 2)
+      await live.rest()
+      await live.settled()
+      await live.end()
+      await live.mount.unmount()
+      await live.volume.killBricks()
+    })
+  }
 
   test('a volfile with an error is refused, the graph goes on', async () => {
     const volume = await Volume.create('bad', { bricks: 1 })

@@ -10,7 +10,7 @@ if (missing !== false) {
   console.error(`live-changes: ${missing}`)
   process.exit(1)
 }
-const changes = { processes: 3, values: 30, added: 3, removed: 1 } as const
+const changes = { processes: 3, values: 30, added: 3, whileAdding: 'all', removed: 1 } as const
 const volume = await Volume.create('changes', { bricks: 2 })
 const live = await LiveVolume.start(volume)
 const [connectionsBefore, rssBefore] = [await connections(live.mount), live.mount.rssMib()]

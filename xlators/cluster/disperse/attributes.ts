@@ -6,6 +6,7 @@ import type { FopName, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { type Iatt, isReg } from '../../../src/core/iatt.ts'
 import type { Loc } from '../../../src/core/loc.ts'
+import { bricksOf } from '../common/mask.ts'
 import type { Disperse } from './index.ts'
 import { LOCKINFO_KEY } from './merge-dicts.ts'
 import { begin, type Intent, type Transaction } from './transaction.ts'
@@ -196,6 +197,21 @@ export async function fgetxattr(
   if (req.name === LOCKINFO_KEY || STIME.test(req.name ?? '')) {
     return onAll(ec, frame, readsAll(on(req.fd)), 'fgetxattr', req)
   }
+  if (req.name?.startsWith(INTERRUPT_LOCK) === true) return interruptLock(ec, frame, req)
   const intent = readsOne(on(req.fd))
   return hideOwn<'fgetxattr'>(await onOne(ec, frame, intent, 'fgetxattr', req))
+}
+
+/** Gives up a waiting POSIX lock, which waits on one brick or another. */
+const INTERRUPT_LOCK = 'glusterfs.intrlk'
+
+async function interruptLock(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'fgetxattr'>,
+): Promise<Rep<'fgetxattr'>> {
+  if (!ec.isUp) return { errno: E.NOTCONN }
+  const bricks = bricksOf(ec.up).map((brick) => ec.children[brick]!)
+  const replies = await frame.windAll(bricks, 'fgetxattr', () => req)
+  return replies.find(({ errno }) => errno === 0) ?? replies[0]!
 }

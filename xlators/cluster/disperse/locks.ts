@@ -40,7 +40,14 @@ export async function lockBricks(
   await unlockBricks(lock, tally.ok)
   if (!block) return { errno: E.AGAIN }
   const waited: { errno: Errno | 0 }[] = []
-  for (const brick of bricks) waited.push(await lock.wait(brick))
+  for (const brick of bricks) {
+    const answer = await lock.wait(brick)
+    waited.push(answer)
+    if (answer.errno !== E.INTR) continue
+    // Whoever waited does not want the other bricks' locks any more either.
+    await unlockBricks(lock, tallyOf(bricks.slice(0, waited.length), waited).ok)
+    return { errno: E.INTR }
+  }
   const second = tallyOf(bricks, waited)
   if (count(second.ok) < minimum) return giveUp(lock, second, minimum)
   return { errno: 0, held: second.ok }

@@ -3,6 +3,7 @@ import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
 import type { MaybePromise, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
+import { bricksOf } from '../common/mask.ts'
 import { ChangeLog } from './change-log.ts'
 import type { Replicate } from './index.ts'
 import { fixOpen } from './open.ts'
@@ -93,6 +94,7 @@ export function fgetxattr(
 ): MaybePromise<Rep<'fgetxattr'>> {
   if (req.name !== undefined && ChangeLog.owns(req.name)) return { errno: E.NODATA }
   fixOpen(afr, req.fd)
+  if (req.name?.startsWith(INTERRUPT_LOCK) === true) return interruptLock(afr, frame, req)
   const rep = readCopy(afr, frame, {
     inode: req.fd.inode,
     fd: req.fd,
@@ -100,6 +102,19 @@ export function fgetxattr(
     wind: (brick) => frame.wind(afr.bricks[brick]!, 'fgetxattr', req),
   })
   return req.name === undefined ? withoutOwn(rep) : rep
+}
+
+/** Gives up a waiting POSIX lock, which waits on one brick or another. */
+const INTERRUPT_LOCK = 'glusterfs.intrlk'
+
+async function interruptLock(
+  afr: Replicate,
+  frame: Frame,
+  req: Req<'fgetxattr'>,
+): Promise<Rep<'fgetxattr'>> {
+  const bricks = bricksOf(afr.up).map((brick) => afr.bricks[brick]!)
+  const replies = await frame.windAll(bricks, 'fgetxattr', () => req)
+  return replies.find(({ errno }) => errno === 0) ?? replies[0] ?? { errno: E.NOTCONN }
 }
 
 /** A list of xattrs without the change log. */

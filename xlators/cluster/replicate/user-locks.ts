@@ -40,10 +40,10 @@ export async function lk(afr: Replicate, frame: Frame, req: Req<'lk'>): Promise<
       if (cmd === F_GETLK && reply.flock.type !== F_UNLCK) return reply
     } else {
       error = reply
-      if (reply.errno === E.AGAIN) break
+      if (reply.errno === E.AGAIN || reply.errno === E.INTR) break
     }
   }
-  const again = error?.errno === E.AGAIN
+  const again = error?.errno === E.AGAIN || error?.errno === E.INTR
   if (last !== undefined && !again && afr.quorum.in(granted)) {
     const state = afr.fdState(req.fd)
     if (state !== undefined && cmd !== F_GETLK) state.locked = true
