@@ -317,10 +317,17 @@ export class Session {
     const children = bricks.map((brick) => this.#ec.children[brick]!)
     const fd = this.fd
     const loc = this.#loc
-    const replies =
-      fd === undefined
-        ? await root.windAll(children, 'xattrop', () => ({ loc, op: XATTROP_ADD_ARRAY64, dict }))
-        : await root.windAll(children, 'fxattrop', () => ({ fd, op: XATTROP_ADD_ARRAY64, dict }))
+    if (fd === undefined) {
+      const byGfid = { loc, op: XATTROP_ADD_ARRAY64, dict }
+      const replies = await root.windAll(children, 'xattrop', () => byGfid)
+      return new Map(bricks.map((brick, index) => [brick, replies[index]!]))
+    }
+    // A brick that is told of the close meanwhile answers EBADF. A closed fd is an anonymous one.
+    const held = !fd.released
+    if (held) fd.hold()
+    const byFd = { fd, op: XATTROP_ADD_ARRAY64, dict }
+    const replies = await root.windAll(children, 'fxattrop', () => byFd)
+    if (held) fd.drop()
     return new Map(bricks.map((brick, index) => [brick, replies[index]!]))
   }
 }

@@ -13,6 +13,7 @@ import {
   xattr,
 } from '../../../lib/disperse-graph.ts'
 import { vectorBytes } from '../../../lib/ec-vectors.ts'
+import { settle } from '../../../lib/scripted.ts'
 
 const O_RDWR_APPEND_CREAT = 0o2102
 
@@ -133,4 +134,49 @@ void test('what a client left that died while a file grew never comes to light',
   await healsDone(volume)
   await letGo(volume)
   checkFragments(volume, '/f', expected)
+})
+
+void test('leftovers are cut before writes that run side by side, not among them', async () => {
+  const volume = await disperseGraph(4, 2)
+  await volume.mount.close(await newFile(volume, 'f', vectorBytes(1, 5000)))
+  await letGo(volume)
+  for (const { store } of volume.bricks) {
+    store.at('/f')!.xattrs.set('trusted.ec.dirty', Buffer.concat([one, one]))
+  }
+  const fd = await volume.mount.open('f')
+  assert.ok(typeof fd !== 'number')
+  // The rest of the last stripe and what follows: no stripe in common, so at the same time.
+  const rest = vectorBytes(2, 6144 - 5000)
+  const more = vectorBytes(3, 3000)
+  const done = [volume.mount.write(fd, 5000, rest), volume.mount.write(fd, 6144, more)]
+  assert.deepEqual(await Promise.all(done), [0, 0])
+  await volume.mount.close(fd)
+  await letGo(volume)
+  const expected = Buffer.concat([vectorBytes(1, 5000), rest, more])
+  assert.ok((await readAll(volume, 'f')).equals(expected))
+  await healsDone(volume)
+  await letGo(volume)
+  checkFragments(volume, '/f', expected)
+})
+
+void test('a closed file is released when the counters have been asked for', async () => {
+  const volume = await disperseGraph(2, 1)
+  const fd = await newFile(volume, 'f')
+  await letGo(volume)
+  let open: () => void = () => {}
+  volume.bricks[0]!.gate = (fop) =>
+    fop === 'fxattrop'
+      ? new Promise((resolve) => {
+          open = resolve
+        })
+      : undefined
+  const written = volume.mount.write(fd, 0, vectorBytes(1, 10))
+  await settle()
+  fd.release()
+  assert.equal(fd.released, false)
+  volume.bricks[0]!.gate = undefined
+  open()
+  assert.equal(await written, 0)
+  assert.equal(fd.released, true)
+  await letGo(volume)
 })
