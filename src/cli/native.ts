@@ -8,6 +8,7 @@ interface Calls {
   lockf(fd: number, command: number, length: number): number
   dup2(from: number, to: number): number
   getxattr(path: string, name: string, value: null, size: number): number
+  malloc_trim(pad: number): number
   /** Of the user of that name; `undefined` when there is none. */
   uidOf(name: string): number | undefined
 }
@@ -32,6 +33,8 @@ function libc(): Calls {
       lockf: library.func('int lockf(int, int, long)'),
       dup2: library.func('int dup2(int, int)'),
       getxattr: library.func('long getxattr(const char *, const char *, void *, size_t)'),
+      // Of glibc alone.
+      malloc_trim: optional(() => library.func('int malloc_trim(size_t)')),
       uidOf(name) {
         const entry: unknown = getpwnam(name)
         return entry === null ? undefined : koffi.decode(entry, PW_UID_AT, 'uint')
@@ -39,6 +42,19 @@ function libc(): Calls {
     }
   }
   return calls
+}
+
+function optional(bind: () => (pad: number) => number): (pad: number) => number {
+  try {
+    return bind()
+  } catch {
+    return () => 0
+  }
+}
+
+/** Gives the free memory of the C heap back to the system (malloc_trim(3)). */
+export function trimMalloc(): void {
+  libc().malloc_trim(0)
 }
 
 const F_TLOCK = 2

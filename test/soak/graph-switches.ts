@@ -9,7 +9,7 @@ import { enterSandbox, type Mount, run, sleep, Volume } from '../lib/sandbox.ts'
 
 const processes = 3
 const growthMax = 1.1
-const warmUpMs = 60_000
+const warmUpMs = 120_000
 
 /** Resident memory at rest, MiB: what stays when nothing is asked for. */
 async function memoryAtRest(mount: Mount): Promise<number> {
