@@ -281,13 +281,16 @@ export class Meta extends Xlator<typeof options> {
   }
 
   #attributes(node: MetaNode, path: string): Iatt {
-    const gfid = this.#gfid(path)
+    const gfid = this.#gfid(node, path)
     return attributes(node, gfid, clock.realtime())
   }
 
-  /** Known from now on by its gfid, too. */
-  #gfid(path: string): Gfid {
-    const gfid = gfidOfPath(path)
+  /**
+   * Known from now on by its gfid, too. A link that leads elsewhere is another object: the kernel
+   * keeps the text of one.
+   */
+  #gfid(node: MetaNode, path: string): Gfid {
+    const gfid = gfidOfPath(node.kind === 'link' ? `${path}\0${node.target()}` : path)
     this.#observed.metaPaths.set(gfid, path)
     return gfid
   }

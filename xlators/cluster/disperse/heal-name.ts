@@ -93,6 +93,9 @@ async function healLocked(
   }
   const [only] = census.found.values()
   if (only === undefined || census.missing === 0) return { errno: 0, good: held, bad: 0 }
+  // Fewer than it takes to be read, and a brick that is away may settle it: created here, each side
+  // would have half of the bricks for ever.
+  if (count(only.mask) < dataCount) return { errno: E.NOTCONN }
   const failed = await createMissing(ec, frame, parent, name, only.reply, only.mask, census.missing)
   // The new copy is empty and belongs to root: its own heal does the rest.
   const { stat } = only.reply
