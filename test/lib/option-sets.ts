@@ -76,6 +76,10 @@ export function drawOptions(random: () => number): OptionSet {
     const value = values[Math.floor(random() * values.length)]!
     if (random() < 0.5 || always) set[key] = value
   }
+  // stock does not start with less window than it gathers
+  if (set['performance.write-behind-window-size'] === '512KB') {
+    delete set['performance.aggregate-size']
+  }
   return set
 }
 

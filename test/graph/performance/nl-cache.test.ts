@@ -69,6 +69,12 @@ async function known(s: Setup, name: string, parent = s.root): Promise<boolean> 
   return s.child.calls.length === before
 }
 
+nlTest('what is too long for a name is for the bricks to refuse', {}, async (s) => {
+  const long = 'x'.repeat(256)
+  assert.equal(await known(s, long), false)
+  assert.equal(await known(s, long), false)
+})
+
 nlTest('an absent name is asked for once, until the timeout', {}, async (s) => {
   assert.equal(await known(s, 'a'), false)
   assert.equal(await known(s, 'a'), true)

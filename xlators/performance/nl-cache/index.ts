@@ -46,6 +46,8 @@ export const options = defineOptions({
 
 /** What a remembered directory and a name take, about, besides the name's bytes. */
 const DIRECTORY_BYTES = 120
+/** Longest name, bytes. */
+const NAME_MAX = 255
 const NAME_BYTES = 32
 const REAL_FILENAME = 'glusterfs.get_real_filename:'
 
@@ -164,7 +166,8 @@ export class NlCache extends Xlator<typeof options> {
       this.#counts.nameless_lookup_count++
       return frame.tail(this.child, 'lookup', req)
     }
-    if (inode.gfid === NULL_GFID && this.#isAbsent(parent, name)) {
+    // what is no name at all is for the bricks to say
+    if (inode.gfid === NULL_GFID && name.length <= NAME_MAX && this.#isAbsent(parent, name)) {
       this.#counts.negative_lookup_hit_count++
       return { errno: E.NOENT }
     }
