@@ -510,7 +510,7 @@ export class FuseBridge extends Xlator<typeof options> {
     }
     linked.lookedUpGraph = request.top.graph.id
     this.table.countLookup(linked)
-    this.invalidator.found(parent, name, linked)
+    this.invalidator.found(linked)
     this.observe(linked, stat)
     return linked
   }

@@ -92,12 +92,15 @@ export class Invalidator {
     this.#add(`e${parent.nodeid}/${name}`, { message, goneFrom: gone })
   }
 
-  /** A lookup has just found the inode under the name. */
-  found(parent: Inode, name: string, inode: Inode): void {
+  /** A lookup has just found the inode: an OPEN of it that follows may have come by that name. */
+  found(inode: Inode): void {
     if (this.#waiting.size === 0 && this.#current === undefined) return
-    const key = `e${parent.nodeid}/${name}`
-    for (const notice of [this.#waiting.get(key), this.#current?.notice]) {
+    const clear = (notice: Notice | undefined): void => {
       if (notice?.goneFrom === inode) notice.goneFrom = undefined
+    }
+    clear(this.#current?.notice)
+    for (const { parent, name } of inode.dentries) {
+      clear(this.#waiting.get(`e${parent.nodeid}/${name}`))
     }
   }
 
