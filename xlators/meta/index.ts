@@ -380,7 +380,7 @@ export class Meta extends Xlator<typeof options> {
         frame.stack.hold()
         resolve(lastSeen(seen))
       })
-      rep.then((answer) => {
+      void rep.then((answer) => {
         timer.clear()
         if (late) {
           this.#lateLookups--
