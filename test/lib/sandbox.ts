@@ -174,7 +174,7 @@ export class Mount {
   /** Unmounts and waits for the client to end. */
   async unmount(): Promise<void> {
     await run(['umount', this.dir], { timeoutMs: 20_000 })
-    for (let i = 0; i < 200 && this.alive(); i++) await sleep(25)
+    for (let i = 0; i < 800 && this.alive(); i++) await sleep(25)
     if (this.alive()) throw new Error(`${this.kind} client ${this.pid} outlives its mount`)
   }
 }
