@@ -120,7 +120,11 @@ describe('mount -t glusterfs', { skip, timeout: 240_000 }, () => {
         1,
         /thin-client: gfproxy is not supported/,
       ],
-      [['node01:/opts', directory(), '-o', 'dump-fuse=/x'], 1, /dump-fuse: .*not supported/],
+      [
+        ['node01:/opts', directory(), '-o', 'dump-fuse=/none/x'],
+        1,
+        /dump-fuse: cannot open \/none\/x/,
+      ],
       [
         ['node01:/opts', directory(), '-o', 'backup-volfile-servers=a:[b'],
         1,

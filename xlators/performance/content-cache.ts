@@ -19,15 +19,18 @@ export abstract class ContentCache<T extends OptionTable> extends Xlator<T> {
 
   /** The file's content changes, or has just changed. */
   protected abstract contentChanged(inode: Inode): void
-  /** A reply to a fop that began at `begin` shows the file. */
-  protected abstract saw(inode: Inode, begin: number, stat: Iatt): void
+  /**
+   * A reply to a fop that began at `begin` shows the file. `listed`: in a listing, which may have
+   * been read ahead: it refutes what is kept and does not confirm it.
+   */
+  protected abstract saw(inode: Inode, begin: number, stat: Iatt, listed: boolean): void
   /** Others' changes may have gone unnoticed: nothing kept so far is true. */
   protected abstract connectionsChanged(): void
 
   stat: Fop<'stat'> = (frame, req) => {
     const begin = this.stamps.next()
     return look(frame.wind(this.child, 'stat', req), (rep) => {
-      if (rep.errno === 0 && rep.stat.ctime !== 0) this.saw(req.loc.inode, begin, rep.stat)
+      if (rep.errno === 0 && rep.stat.ctime !== 0) this.saw(req.loc.inode, begin, rep.stat, false)
       return rep
     })
   }
@@ -47,7 +50,7 @@ export abstract class ContentCache<T extends OptionTable> extends Xlator<T> {
   fstat: Fop<'fstat'> = (frame, req) => {
     const begin = this.stamps.next()
     return look(frame.wind(this.child, 'fstat', req), (rep) => {
-      if (rep.errno === 0 && rep.stat.ctime !== 0) this.saw(req.fd.inode, begin, rep.stat)
+      if (rep.errno === 0 && rep.stat.ctime !== 0) this.saw(req.fd.inode, begin, rep.stat, false)
       return rep
     })
   }
@@ -56,7 +59,23 @@ export abstract class ContentCache<T extends OptionTable> extends Xlator<T> {
     const begin = this.stamps.next()
     return look(frame.wind(this.child, 'lookup', req), (rep) => {
       if (rep.errno !== 0 || rep.stat.ctime === 0) return rep
-      this.saw(knownInode(req.loc.inode, rep.stat.gfid), begin, rep.stat)
+      this.saw(knownInode(req.loc.inode, rep.stat.gfid), begin, rep.stat, false)
+      return rep
+    })
+  }
+
+  /**
+   * The kernel believes a listing's times and would take content older than them for content of
+   * them, until the file changes again.
+   */
+  readdirp: Fop<'readdirp'> = (frame, req) => {
+    const begin = this.stamps.next()
+    return look(frame.wind(this.child, 'readdirp', req), (rep) => {
+      if (rep.errno !== 0) return rep
+      for (const { inode, stat } of rep.entries) {
+        if (inode === undefined || stat === undefined || stat.ctime === 0) continue
+        this.saw(inode, begin, stat, true)
+      }
       return rep
     })
   }

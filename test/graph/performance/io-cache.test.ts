@@ -102,6 +102,27 @@ cacheTest('after the timeout and after an open the file is asked', {}, async (s)
   assert.equal(asked(s).length, 2)
 })
 
+cacheTest('a listing refutes the pages and does not confirm them', {}, async (s) => {
+  const fd = openFd(s.b.graph.inodes.root)
+  s.child.script.readdirp = () => {
+    const listed = stat({ size: s.file.length, mtime: s.mtime, ctime: s.mtime })
+    const entry = { name: 'f.h', inoHi: 0, inoLo: 2, off: 1n, type: 8, inode: s.fd.inode }
+    return { errno: 0, entries: [{ ...entry, stat: listed }], eof: true }
+  }
+  const list = () => s.b.ok('readdirp', { fd, size: 4096, off: 0n })
+  await read(s, 0, 10)
+  s.manual.pass(600)
+  await list()
+  s.manual.pass(600)
+  await read(s, 0, 10)
+  assert.equal(s.child.named('fstat').length, 1)
+  s.mtime = 2
+  s.file = Buffer.alloc(3 * PAGE, 7)
+  await list()
+  await read(s, 0, 10)
+  assert.equal(asked(s).length, 2)
+})
+
 cacheTest('a changed mtime in any reply drops the pages', {}, async (s) => {
   await read(s, 0, 10)
   s.mtime = 2

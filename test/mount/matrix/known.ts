@@ -89,6 +89,16 @@ const known: Known[] = [
     why: "stock's open-behind opens late: the refusal then comes with the write, as EBADFD",
   },
   {
+    at: /^(miscellaneous\/access x|permissions\/times of another|times\/as another user)$/,
+    ours: 'local',
+    why: "with --acl stock lets root execute what nobody may, and refuses others' times with EACCES",
+  },
+  {
+    at: /^acls\/get minimal$/,
+    ours: 'local',
+    why: 'with --acl stock makes up an ACL from the mode bits of a file that has none',
+  },
+  {
     at: /^unaligned\//,
     ours: 'local',
     why: "stock's write-behind answers before the brick refuses, and later calls fail",
@@ -159,6 +169,16 @@ const embedded: Known[] = [
     at: /^\/?creation-modes\/.*[67]755[./]mode$/,
     ours: 'local',
     why: 'stock gives a new file to its owner after setting its mode, which clears setuid',
+  },
+  {
+    at: /^(miscellaneous\/access x|permissions\/times of another|times\/as another user)$/,
+    ours: 'local',
+    why: "with --acl stock lets root execute what nobody may, and refuses others' times with EACCES",
+  },
+  {
+    at: /^acls\/get minimal$/,
+    ours: 'local',
+    why: 'with --acl stock makes up an ACL from the mode bits of a file that has none',
   },
   {
     at: /^unaligned\//,

@@ -185,7 +185,7 @@ export class IoCache extends ContentCache<typeof options> {
   async #revalidate(frame: Frame, req: Req<'readv'>, file: File): Promise<Rep<'readv'>> {
     const begin = this.stamps.next()
     const now = await frame.wind(this.child, 'fstat', { fd: req.fd })
-    if (now.errno === 0) this.saw(req.fd.inode, begin, now.stat)
+    if (now.errno === 0) this.saw(req.fd.inode, begin, now.stat, false)
     else this.#drop(file)
     if (!this.#mayCache(file, req)) return frame.tail(this.child, 'readv', req)
     return this.#read(frame, req, file)
@@ -250,7 +250,7 @@ export class IoCache extends ContentCache<typeof options> {
 
   #arrived(inode: Inode, file: File, run: Page[], begin: number, rep: Rep<'readv'>): void {
     if (rep.errno === 0 && rep.stat.ctime !== 0) {
-      this.saw(inode, begin, rep.stat)
+      this.saw(inode, begin, rep.stat, false)
       // A change meanwhile does not concern who asked before it: they get this.
       file.stat ??= rep.stat
     }
@@ -272,7 +272,7 @@ export class IoCache extends ContentCache<typeof options> {
   }
 
   /** Its pages are valid once more, or dropped. */
-  protected override saw(inode: Inode, begin: number, stat: Iatt): void {
+  protected override saw(inode: Inode, begin: number, stat: Iatt, listed: boolean): void {
     const file = this.#files.get(inode)
     if (file === undefined || file.changed > begin || stat.ctime === 0) return
     const known = file.stat
@@ -280,6 +280,7 @@ export class IoCache extends ContentCache<typeof options> {
       known === undefined ||
       (known.mtime === stat.mtime && known.mtimeNsec === stat.mtimeNsec && known.size === stat.size)
     if (!same) this.#drop(file)
+    if (listed) return
     file.stat = stat
     file.validated = Math.max(file.validated, begin)
   }

@@ -137,7 +137,7 @@ export class QuickRead extends ContentCache<typeof options> {
     this.#misses++
     const begin = this.stamps.next()
     return look(frame.wind(this.child, 'readv', req), (rep) => {
-      if (rep.errno === 0 && rep.stat.ctime !== 0) this.saw(fd.inode, begin, rep.stat)
+      if (rep.errno === 0 && rep.stat.ctime !== 0) this.saw(fd.inode, begin, rep.stat, false)
       return rep
     })
   }
@@ -152,19 +152,6 @@ export class QuickRead extends ContentCache<typeof options> {
     const asking = wanted && !req.xdata?.has(CONTENT_KEY) ? withContent(req, max) : req
     return look(frame.wind(this.child, 'lookup', asking), (rep) => {
       this.#lookedUp(req.loc, begin, rep)
-      return rep
-    })
-  }
-
-  readdirp: Fop<'readdirp'> = (frame, req) => {
-    const begin = this.stamps.next()
-    return look(frame.wind(this.child, 'readdirp', req), (rep) => {
-      if (rep.errno !== 0) return rep
-      for (const { inode, stat } of rep.entries) {
-        if (inode !== undefined && stat !== undefined && stat.ctime !== 0) {
-          this.saw(inode, begin, stat)
-        }
-      }
       return rep
     })
   }
@@ -184,7 +171,7 @@ export class QuickRead extends ContentCache<typeof options> {
   }
 
   /** The same file as the cached one, or it is dropped. */
-  protected override saw(inode: Inode, begin: number, stat: Iatt): void {
+  protected override saw(inode: Inode, begin: number, stat: Iatt, listed: boolean): void {
     const entry = this.#entries.get(inode)
     const content = entry?.content
     if (entry === undefined || content === undefined || entry.changed > begin) return
@@ -196,6 +183,7 @@ export class QuickRead extends ContentCache<typeof options> {
       this.#drop(inode)
       return
     }
+    if (listed) return
     content.stat = stat
     content.refreshed = begin
   }
@@ -228,7 +216,7 @@ export class QuickRead extends ContentCache<typeof options> {
     }
     const inode = knownInode(loc.inode, rep.stat.gfid)
     const bytes = rep.xdata?.getBytes(CONTENT_KEY)
-    if (bytes === undefined || !isReg(rep.stat)) this.saw(inode, begin, rep.stat)
+    if (bytes === undefined || !isReg(rep.stat)) this.saw(inode, begin, rep.stat, false)
     else if (bytes.length === rep.stat.size) this.#keep(inode, loc, begin, bytes, rep.stat)
   }
 

@@ -157,6 +157,14 @@ export class ReadAhead extends ContentCache<typeof options> {
     sink.pair('page-size', this.options['page-size'])
     sink.pair('page-count', Math.max(1, this.#window(file) / this.options['page-size']))
     sink.pair('next-expected-offset-for-sequential-reads', file.expected)
+    for (const [index, { start, end, rep }] of file.chunks.entries()) {
+      sink.pair('page', index)
+      sink.pair('offset', start)
+      sink.pair('size', end - start)
+      sink.pair('dirty', 0)
+      sink.pair('poisoned', 0)
+      sink.pair('ready', Number(rep !== undefined))
+    }
   }
 
   /** Notes whether the read goes on where the last one ended. */

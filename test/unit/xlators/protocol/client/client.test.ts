@@ -120,7 +120,7 @@ async function start(options: Record<string, string> = {}, leaves = 1): Promise<
       secureMgmt: false,
     },
   })
-  const above = { notify: (event: Event) => events.push(event) }
+  const above = { notify: (event: Event) => event.type !== 'child-ping' && events.push(event) }
   for (const xl of graph.xlators) {
     if (xl.type === 'protocol/client') xl.parents.splice(0, 9, above as unknown as Xlator)
   }
