@@ -144,7 +144,10 @@ export class KillProof {
   #judge(): void {
     let torn = 0
     for (const file of this.#files) {
-      const written = readLog(this.#log(file.name), file.generations)
+      const written = readLog(
+        this.#log(file.name),
+        file.generations.map((generation) => [generation]),
+      )
       this.result.complete += written.complete
       if (written.allowed.some(({ length }) => length > 1)) this.result.underWay++
       this.#generation = Math.max(this.#generation, written.last + 1)

@@ -3,13 +3,12 @@
  * after round on the same volume: what was acknowledged must be there, and nothing may stay broken.
  */
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { clock } from '../../src/core/clock.ts'
 import { type Embedded, eventually, isMounted } from './embedded.ts'
-import { contentOf } from './fsync-writer.ts'
+import { ToldFiles } from './fsync-writer.ts'
 import { run, sleep } from './sandbox.ts'
 import { seeded } from './seeded.ts'
 
@@ -17,9 +16,6 @@ import { seeded } from './seeded.ts'
 const ROUND_MAX_MS = 1500
 const STARTS_POLLS_MAX = 200
 const REMOUNT_POLLS_MAX = 100
-
-/** What the writer told: the furthest step of each file. */
-type Told = Map<number, string>
 
 export interface KillResult {
   rounds: number
@@ -33,9 +29,7 @@ export interface KillResult {
 export class KillRounds {
   readonly #volume: Embedded
   readonly #random: () => number
-  readonly #told: Told = new Map()
-  #next = 0
-  #unsure = 0
+  readonly #told = new ToldFiles()
   #slowestMs = 0
 
   constructor(volume: Embedded, seed: number) {
@@ -47,27 +41,35 @@ export class KillRounds {
   async run(count: number, progress: (round: number) => void = () => {}): Promise<KillResult> {
     const volume = this.#volume
     await volume.mount()
-    fs.mkdirSync(join(volume.mountPoint, 'dir'))
+    fs.mkdirSync(this.#dir)
     for (let round = 1; round <= count; round++) {
       await this.#round()
       progress(round)
     }
     await this.#heal()
-    this.#check(0)
+    this.#told.check(this.#dir, 0)
     return {
       rounds: count,
-      files: this.#told.size,
-      unsure: this.#unsure,
+      files: this.#told.count,
+      unsure: this.#told.unsure,
       slowestMs: Math.round(this.#slowestMs),
     }
   }
 
+  get #dir(): string {
+    return join(this.#volume.mountPoint, 'dir')
+  }
+
   async #round(): Promise<void> {
     const volume = this.#volume
-    const first = this.#next
-    const writer = this.#write()
+    const first = this.#told.next
+    const writer = this.#told.write(this.#dir)
     // Mostly while it writes, however long its start takes; now and then before.
-    for (let i = 0; this.#random() < 0.98 && this.#next === first && i < STARTS_POLLS_MAX; i++) {
+    for (
+      let i = 0;
+      this.#random() < 0.98 && this.#told.next === first && i < STARTS_POLLS_MAX;
+      i++
+    ) {
       await sleep(50)
     }
     await sleep(this.#random() * ROUND_MAX_MS)
@@ -82,7 +84,7 @@ export class KillRounds {
     await volume.gluster('start', 'vol', 'force')
     await this.#mount()
     this.#slowestMs = Math.max(this.#slowestMs, clock.now() - began)
-    this.#check(first)
+    this.#told.check(this.#dir, first)
     // Every other round meets what the one before it left.
     if (this.#random() < 0.5) await this.#heal()
   }
@@ -91,30 +93,10 @@ export class KillRounds {
     const volume = this.#volume
     await volume.mount()
     for (let i = 0; i < REMOUNT_POLLS_MAX; i++) {
-      if (fs.existsSync(join(volume.mountPoint, 'dir'))) return
+      if (fs.existsSync(this.#dir)) return
       await sleep(50)
     }
     assert.fail('the volume is mounted, and its directory is not there')
-  }
-
-  #write(): ChildProcess {
-    const program = fileURLToPath(new URL('./fsync-writer.js', import.meta.url))
-    const dir = join(this.#volume.mountPoint, 'dir')
-    const writer = spawn(process.execPath, [program, dir, String(this.#next)], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    let text = ''
-    writer.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-      const lines = (text + chunk).split('\n')
-      text = lines.pop() ?? ''
-      for (const line of lines) {
-        const [step = '', number = ''] = line.split(' ')
-        this.#told.set(Number(number), step)
-        // The one after it may be there in part.
-        this.#next = Number(number) + 2
-      }
-    })
-    return writer
   }
 
   async #heal(): Promise<void> {
@@ -122,30 +104,6 @@ export class KillRounds {
     assert.equal(status, 0, stdout)
     const info = await this.#volume.gluster('heal', 'vol', 'info')
     assert.doesNotMatch(info.stdout, /entries: [1-9]/)
-  }
-
-  /** Files from number `first` on. */
-  #check(first: number): void {
-    const dir = join(this.#volume.mountPoint, 'dir')
-    const names = new Set(fs.readdirSync(dir))
-    for (const [i, step] of this.#told) {
-      if (i < first) continue
-      if (first > 0 && step !== step.toLowerCase()) this.#unsure++
-      // A rename that was begun is done or not; the listing, which one brick gives, may be behind.
-      const name =
-        step === 'r' || (step === 'R' && !fs.existsSync(join(dir, `f${i}`))) ? `g${i}` : `f${i}`
-      const found = fs.readFileSync(join(dir, name))
-      const { bytes, head } = contentOf(i)
-      const hasTail = i % 3 === 1 && step !== 'c'
-      const sure = hasTail && step !== 'A' ? bytes.length : head
-      assert.ok(found.length >= sure, `${name}: ${found.length} bytes, ${sure} were synced`)
-      assert.ok(found.length <= (hasTail || step === 'c' ? bytes.length : head), `${name} is long`)
-      assert.ok(found.equals(bytes.subarray(0, found.length)), `${name}: other content`)
-    }
-    // What was begun and not told can be read, too.
-    for (const name of names) {
-      if (this.#told.get(Number(name.slice(1))) !== 'R') fs.readFileSync(join(dir, name))
-    }
   }
 }
 

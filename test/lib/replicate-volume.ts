@@ -19,6 +19,30 @@ export interface ReplicateShape {
   arbiter: boolean
 }
 
+/** Every shape, healthy and without each brick in turn: what `replicatedInState` takes. */
+export const everyReplicateState = ['2', '3', '3a1', '2x3'].flatMap((shape) => [
+  shape,
+  ...Array.from(
+    { length: parseReplicateShape(shape).copies },
+    (_, brick) => `${shape} without ${brick}`,
+  ),
+])
+
+/** A volume of `words`, such as `3a1 without 2`, and what takes that brick of each set away. */
+export async function replicatedInState(
+  name: string,
+  words: string,
+): Promise<{ volume: Volume; degrade: () => Promise<void> }> {
+  const [text, , brick] = words.split(' ')
+  const shape = parseReplicateShape(text!)
+  const volume = await createReplicated(name, shape)
+  const target = new ReplicateVolume(shape, volume)
+  const degrade = async (): Promise<void> => {
+    if (brick !== undefined) await target.kill([Number(brick)])
+  }
+  return { volume, degrade }
+}
+
 /** `2`, `3`, `3a1`, `2x3`. */
 export function parseReplicateShape(text: string): ReplicateShape {
   const match = /^(?:(\d+)x)?(\d)(a1)?/.exec(text)

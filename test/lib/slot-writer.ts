@@ -70,9 +70,9 @@ export interface Written {
   readonly last: number
 }
 
-/** What the log of a writer says; `before`: what slots had when it started. */
-export function readLog(log: string, before: readonly number[]): Written {
-  const allowed = before.map((generation) => [generation])
+/** What the log of a writer says; `before`: what slots might have when it started. */
+export function readLog(log: string, before: readonly (readonly number[])[]): Written {
+  const allowed = before.map((generations) => [...generations])
   let [complete, last] = [0, 0]
   for (const line of readFileSync(log, 'latin1').split('\n')) {
     const [what, slot, generation] = line.split(' ')

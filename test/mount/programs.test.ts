@@ -5,17 +5,20 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import { clock } from '../../src/core/clock.ts'
 import { volumeInState } from '../lib/disperse-volume.ts'
+import { replicatedInState } from '../lib/replicate-volume.ts'
 import { enterSandbox, type Mount, ours, run, sh, space, Volume } from '../lib/sandbox.ts'
 import { pattern } from './matrix/case.ts'
 
 const skip = await enterSandbox(import.meta.url)
 
-/** A dispersed volume instead of a distributed one, such as `4+2 degraded`. */
+/** Another volume than a distributed one: `4+2 degraded`, `replica 3 without 1`. */
 const shape = process.env.PROGRAMS_SHAPE
+const REPLICA = 'replica '
 /** In the large directory. */
 const fileCount = Number(process.env.PROGRAMS_FILES ?? 20_000)
 
 async function makeVolume(): Promise<{ volume: Volume; degrade: () => Promise<void> }> {
+  if (shape?.startsWith(REPLICA)) return replicatedInState('vp', shape.slice(REPLICA.length))
   if (shape !== undefined) return volumeInState('vp', shape)
   return { volume: await Volume.create('vp', { bricks: 2 }), degrade: async () => {} }
 }

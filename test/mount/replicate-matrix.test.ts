@@ -1,27 +1,25 @@
 /** The syscall matrix on replicated volumes, with all bricks there and with one missing. */
-import assert from 'node:assert/strict'
-import { enterSandbox, Volume } from '../lib/sandbox.ts'
+import { replicatedInState } from '../lib/replicate-volume.ts'
+import { enterSandbox, type Volume } from '../lib/sandbox.ts'
 import { matrixOn } from './matrix/two-volumes.ts'
 
-const skip = await enterSandbox(import.meta.url)
-
 /**
- * REPLICATE_SHAPES=2 runs one of 2, 3, 3a1 (an arbiter) and 2x3, each with ` degraded` (brick 1 of
- * each set is missing) if wanted; they teach little beyond this one.
+ * REPLICATE_STATES=2 runs one of 2, 3, 3a1 (an arbiter) and 2x3, each with ` without 1` (that brick
+ * of each set is missing) if wanted. `npm run soak -- replicate-matrix` runs all.
  */
-const shapes = process.env.REPLICATE_SHAPES?.split(',') ?? ['3']
+const states = process.env.REPLICATE_STATES?.split(',') ?? ['3']
+/** One state, on a busy machine. */
+const stateMaxMs = 10 * 60_000
 
-for (const shape of shapes) {
-  const match = /^(?:(\d+)x)?(\d)(a1)?/.exec(shape)
-  assert.ok(match !== null, `shape ${shape}`)
-  const sets = Number(match[1] ?? 1)
-  const copies = Number(match[2])
-  const layout = ['replica', String(copies), ...(match[3] === undefined ? [] : ['arbiter', '1'])]
-  const bricks = sets * copies
-  const degrade = async (volume: Volume): Promise<void> => {
-    for (let set = 0; set < sets; set++) await volume.killBrick(set * copies + 1)
+const skip = await enterSandbox(import.meta.url, states.length * stateMaxMs)
+
+for (const shape of states) {
+  const degraders = new Map<Volume, () => Promise<void>>()
+  const create = async (name: string): Promise<Volume> => {
+    const { volume, degrade } = await replicatedInState(name, shape)
+    degraders.set(volume, degrade)
+    return volume
   }
-  const kind = { shape, create: (name: string) => Volume.create(name, { bricks, layout }) }
-  const lost = shape.endsWith('degraded') ? { degrade } : {}
-  matrixOn({ ...kind, ...lost, known: () => false }, skip)
+  const degrade = (volume: Volume): Promise<void> => degraders.get(volume)!()
+  matrixOn({ shape, create, degrade, known: () => false }, skip)
 }

@@ -1,6 +1,7 @@
 /**
- * `npm run soak -- replicate-edits [COUNT [SEED]]`: 500 random edit scripts, run by our client and
- * the stock one in turn, on replicated volumes of four shapes. See test/lib/edit-proof.ts.
+ * `npm run soak -- replicate-edits [COUNT [SEED [SHAPE]]]`: 500 random edit scripts, run by our
+ * client and the stock one in turn, on replicated volumes of four shapes, or all on one of them. See
+ * test/lib/edit-proof.ts.
  */
 import { proveReplicateEdits } from '../lib/replicate-edits.ts'
 import { enterSandbox } from '../lib/sandbox.ts'
@@ -16,13 +17,17 @@ const timeMaxMs = 60 * 60_000
 
 const count = Number(process.argv[2] ?? 500)
 const seed = Number(process.argv[3] ?? 1)
+const only = process.argv[4]
 const missing = await enterSandbox(import.meta.url, timeMaxMs)
 if (missing !== false) {
   console.error(`replicate-edits: ${missing}`)
   process.exit(1)
 }
 let [scripts, edits, choices] = [0, 0, 0]
-for (const [index, [shape, share]] of shares.entries()) {
+for (const [index, [shape, share]] of (only === undefined
+  ? shares
+  : [[only, 1] as const]
+).entries()) {
   const plan = { shape, scripts: Math.ceil(count * share), seed: seed + index * 10_000 }
   const result = await proveReplicateEdits({ ...plan, edits: [15, 5, 4] })
   scripts += result.scripts

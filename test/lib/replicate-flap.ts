@@ -1,0 +1,166 @@
+/**
+ * Bricks of a replicated volume die and come back, one after the other, while our client and the
+ * stock one work on it. Calls fail whenever too few bricks are there. What must hold: reads give
+ * what was written, in the end all that was acknowledged is there, no file is in split-brain, and
+ * heal makes all copies equal.
+ */
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { clock } from '../../src/core/clock.ts'
+import { UNCACHED, uncached } from './edit-proof.ts'
+import {
+  DIRECTORY,
+  type FlapResult,
+  madeContent,
+  madeNumber,
+  slotFile,
+  slotSeed,
+  startFlapLoad,
+} from './flap-load.ts'
+import { equalBricks } from './replicate-bricks.ts'
+import { createReplicated, parseReplicateShape, ReplicateVolume } from './replicate-volume.ts'
+import { type ClientKind, gluster, type Mount, sleep } from './sandbox.ts'
+import { seeded } from './seeded.ts'
+import { slotContent, slotsOf } from './slot-writer.ts'
+
+const FLAP_MS = 2000
+/** A brick stays away this long at most. */
+const AWAY_MAX_MS = 1000
+const CLIENTS: readonly ClientKind[] = ['ours', 'stock']
+/** Clients connect again to bricks that came back. */
+const BACK_MS = 5000
+
+export interface FlapSummary {
+  flaps: number
+  /** By client: operations, failures by call and errno. */
+  clients: Record<string, { operations: number; errors: Record<string, number> }>
+  made: number
+  /** Files that were unlinked and came back with a heal that could not know (a merge). */
+  resurrected: number
+  healSeconds: number
+  problems: string[]
+}
+
+export async function proveFlapping(
+  shape: string,
+  seconds: number,
+  seed: number,
+): Promise<FlapSummary> {
+  const parsed = parseReplicateShape(shape)
+  const volume = await createReplicated(`f${shape}`, parsed, uncached)
+  const target = new ReplicateVolume(parsed, volume)
+  const mounts = await Promise.all(CLIENTS.map((kind) => volume.mount(kind, UNCACHED)))
+  mkdirSync(join(mounts[0]!.dir, DIRECTORY))
+  const loads = mounts.map(({ dir, kind }, i) => startFlapLoad(dir, kind, seed + i, seconds))
+  await Promise.all(loads.map(({ ready }) => ready))
+  const summary: FlapSummary = {
+    flaps: await flap(target, seconds - FLAP_MS / 1000, seed),
+    clients: {},
+    made: 0,
+    resurrected: 0,
+    healSeconds: 0,
+    problems: [],
+  }
+  const results = await Promise.all(loads.map(({ done }) => done))
+  for (const [i, { operations, errors, problems }] of results.entries()) {
+    summary.clients[CLIENTS[i]!] = { operations, errors }
+    summary.problems.push(...problems.map((text) => `${CLIENTS[i]}: ${text}`))
+  }
+  await sleep(BACK_MS)
+  const began = clock.now()
+  await target.healed()
+  summary.healSeconds = Math.round((clock.now() - began) / 1000)
+  await check(target, mounts, results, seed, summary)
+  for (const mount of mounts) await mount.unmount()
+  await volume.destroy()
+  return summary
+}
+
+/** Kills and restarts bricks at random; how many times. */
+async function flap({ volume }: ReplicateVolume, seconds: number, seed: number): Promise<number> {
+  const random = seeded(seed)
+  const end = clock.now() + seconds * 1000
+  let flaps = 0
+  while (clock.now() < end) {
+    const next = clock.now() + FLAP_MS
+    const brick = Math.floor(random() * volume.bricks.length)
+    await volume.killBrick(brick)
+    await sleep(random() * AWAY_MAX_MS)
+    await volume.restartBrick(brick)
+    flaps++
+    await sleep(Math.max(0, next - clock.now()))
+  }
+  return flaps
+}
+
+/** All is healed: what is there? */
+async function check(
+  target: ReplicateVolume,
+  mounts: readonly Mount[],
+  results: readonly FlapResult[],
+  seed: number,
+  summary: FlapSummary,
+): Promise<void> {
+  const { volume, shape } = target
+  const note = (text: string): void => void summary.problems.push(text)
+  const split = await gluster('volume', 'heal', volume.name, 'info', 'split-brain')
+  if (/split-brain: [1-9]/.test(split)) note(split)
+  const names: string[] = []
+  for (const [i, result] of results.entries()) {
+    const tag = CLIENTS[i]!
+    const resurrected = new Set<string>()
+    for (const { dir, kind } of mounts) {
+      const found = checkResult(dir, tag, seed + i, result, (text) =>
+        note(`${tag}'s files through ${kind}: ${text}`),
+      )
+      for (const name of found) resurrected.add(name)
+    }
+    summary.resurrected += resurrected.size
+    summary.made += Object.keys(result.made).length
+    names.push(...result.allowed.map((_, index) => slotFile(tag, index)))
+  }
+  try {
+    await target.settled(names)
+    const files = names.map((name) => ({ name, content: readFileSync(join(mounts[0]!.dir, name)) }))
+    await target.checkFiles(files)
+    if (shape.sets === 1) equalBricks(volume, shape.arbiter)
+  } catch (error) {
+    note(`bricks: ${(error as Error).stack}`)
+  }
+}
+
+/** One client's files through one mount; files that should be gone and are there come back. */
+function checkResult(
+  dir: string,
+  tag: string,
+  seed: number,
+  { allowed, made }: FlapResult,
+  note: (text: string) => void,
+): string[] {
+  const read = (name: string): Buffer | undefined => {
+    try {
+      return readFileSync(join(dir, name))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') note(`${name}: ${String(error)}`)
+      return undefined
+    }
+  }
+  for (const [index, slots] of allowed.entries()) {
+    const own = slotSeed(seed, index)
+    const content = read(slotFile(tag, index)) ?? Buffer.alloc(0)
+    for (const [slot, { offset, size }] of slotsOf(own).entries()) {
+      const found = content.subarray(offset, offset + size)
+      if (slots[slot]!.some((one) => found.equals(slotContent(own, slot, size, one)))) continue
+      note(`${slotFile(tag, index)}: slot ${slot} is none of ${slots[slot]}`)
+    }
+  }
+  const resurrected: string[] = []
+  for (const [name, fate] of Object.entries(made)) {
+    const content = read(join(DIRECTORY, name))
+    if (fate === 'gone' && content !== undefined) resurrected.push(name)
+    if (fate !== 'there') continue
+    if (content === undefined) note(`${name} is not there`)
+    else if (!content.equals(madeContent(seed, madeNumber(name)))) note(`${name}: other content`)
+  }
+  return resurrected
+}
