@@ -47,7 +47,8 @@ export async function proveFlapping(
   seed: number,
 ): Promise<FlapSummary> {
   const parsed = parseReplicateShape(shape)
-  const volume = await createReplicated(`f${shape}`, parsed, uncached)
+  const set = { ...uncached, 'performance.write-behind': 'off' }
+  const volume = await createReplicated(`f${shape}`, parsed, set)
   const target = new ReplicateVolume(parsed, volume)
   const mounts = await Promise.all(CLIENTS.map((kind) => volume.mount(kind, UNCACHED)))
   mkdirSync(join(mounts[0]!.dir, DIRECTORY))

@@ -14,7 +14,7 @@ import { E, type Errno, errnoName } from '../../../src/core/errno.ts'
 import { GlusterError } from '../../../src/core/errors.ts'
 import { type Event, UP_INVAL_ATTR } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
-import type { Fop } from '../../../src/core/fop.ts'
+import { type Fop, type FopName, fopNames, type MaybePromise } from '../../../src/core/fop.ts'
 import type { Creds, Frame } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
 import { type Inode, inodePath } from '../../../src/core/inode.ts'
@@ -22,11 +22,12 @@ import type { OptionValues } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
 import { childOfDirOffset } from '../../../src/graph/dir-offset.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
-import { bit, has } from '../common/mask.ts'
+import { bit, bricksOf, has } from '../common/mask.ts'
 import { UpState } from '../common/up-state.ts'
 import * as attributes from './attributes.ts'
 import { ChangeLog, DATA, type METADATA } from './change-log.ts'
 import * as entry from './entry.ts'
+import { Halo } from './halo.ts'
 import { ReplicateHeals } from './heal-queue.ts'
 import { InodeLock, type Use, WHOLE } from './inode-lock.ts'
 import { InodeState } from './inode-state.ts'
@@ -54,6 +55,11 @@ interface FdState {
   locked: boolean
 }
 
+/** Fops that consistent-io leaves alone. */
+const LOCK_FOPS = new Set<FopName>(['lk', 'inodelk', 'finodelk', 'entrylk', 'fentrylk'])
+
+type AnyReply = MaybePromise<{ errno: number }>
+
 const TELL_AGAIN_MS = 60_000
 /** Paths remembered for that. */
 const TOLD_MAX = 1024
@@ -78,6 +84,7 @@ export class Replicate extends Xlator<typeof options> {
   // From here on independent of the bricks.
   readonly heals = new ReplicateHeals(this)
   readonly reads = new ReadChild(this)
+  readonly #halo = new Halo(this.reads.latencyMs)
   /** Counts changes of the set of connected bricks. */
   generation = 0
   /** Milliseconds a choice of a copy in split-brain lasts. */
@@ -93,6 +100,8 @@ export class Replicate extends Xlator<typeof options> {
   readonly #told = new Map<string, number>()
   /** Ends of transactions nobody waits for. */
   #jobs = 0
+  /** Fops check at their end what consistent-io demands. */
+  #isGuarded = false
   #draining = false
   #drained: (() => void) | undefined
 
@@ -156,6 +165,32 @@ export class Replicate extends Xlator<typeof options> {
   #apply(given: OptionValues<typeof options>): void {
     this.quorum = new Quorum(this.bricks.length, given['quorum-type'], given['quorum-count'])
     this.reads.configure(given)
+    this.#halo.configure({
+      enabled: given['halo-enabled'],
+      maxLatencyMs: given['halo-max-latency'],
+      minReplicas: given['halo-min-replicas'],
+      maxReplicas: given['halo-max-replicas'],
+    })
+    this.#bricksChanged(0)
+    if (given['consistent-io'] && !this.#isGuarded) this.#guard()
+  }
+
+  /** consistent-io: a brick that came or went meanwhile may have missed what was done. */
+  #guard(): void {
+    this.#isGuarded = true
+    const table = this as unknown as Record<FopName, (frame: Frame, req: unknown) => AnyReply>
+    const judge = (rep: { errno: number }, generation: number) =>
+      this.options['consistent-io'] && generation !== this.generation ? { errno: E.NOTCONN } : rep
+    for (const fop of fopNames) {
+      const own = table[fop]
+      if (LOCK_FOPS.has(fop)) continue
+      table[fop] = (frame, req) => {
+        const { generation } = this
+        const rep = own(frame, req)
+        if (!(rep instanceof Promise)) return judge(rep, generation)
+        return rep.then((answer) => judge(answer, generation))
+      }
+    }
   }
 
   lookup: Fop<'lookup'> = (frame, req) => lookup(this, frame, req)
@@ -227,10 +262,10 @@ export class Replicate extends Xlator<typeof options> {
         break
       case 'child-up':
       case 'child-down':
-        this.#brickChanged(this.bricks.indexOf(from!), event.type === 'child-up')
+        this.#connection(this.bricks.indexOf(from!), event.type === 'child-up')
         return
       case 'child-ping':
-        this.reads.latencyMs[this.bricks.indexOf(from!)] = event.latencyMs
+        this.#ping(this.bricks.indexOf(from!), event.latencyMs)
         return
       case 'upcall':
         this.#upcall(event, from)
@@ -250,7 +285,7 @@ export class Replicate extends Xlator<typeof options> {
       sink.pair(`pending_key[${index}]`, this.changes.pending[index]!)
       sink.pair(`pending_reads[${index}]`, this.pendingReads[index]!)
       sink.pair(`child_latency[${index}]`, Math.round(this.reads.latencyMs[index] ?? -1))
-      sink.pair(`halo_child_up[${index}]`, 0)
+      sink.pair(`halo_child_up[${index}]`, Number(has(this.#halo.connected, index)))
     })
     sink.pair('data_self_heal', Number(options['data-self-heal']))
     sink.pair('metadata_self_heal', Number(options['metadata-self-heal']))
@@ -420,16 +455,35 @@ export class Replicate extends Xlator<typeof options> {
     return this.#upState
   }
 
-  #brickChanged(brick: number, up: boolean): void {
+  #connection(brick: number, isUp: boolean): void {
     // The thin arbiter is asked when it is needed.
     if (brick < 0) return
-    if (has(this.up, brick) !== up) {
+    if (isUp) this.#halo.connect(brick)
+    else this.#halo.disconnect(brick)
+    this.#bricksChanged(bit(brick))
+  }
+
+  #ping(brick: number, latencyMs: number): void {
+    if (brick < 0) return
+    this.reads.latencyMs[brick] = latencyMs
+    this.#halo.ping(brick)
+    this.#bricksChanged(0)
+  }
+
+  /** Other bricks are to be used, or those in `told` said what they are. */
+  #bricksChanged(told: number): void {
+    const { used } = this.#halo
+    const changed = this.up ^ used
+    if ((changed | told) === 0) return
+    if (changed !== 0) {
       this.generation++
       this.needHeal = true
       this.reads.bricksChanged()
-      if (!up) for (const lock of this.#locks) lock.session?.brickLost(brick)
+      for (const lost of bricksOf(changed & ~used)) {
+        for (const lock of this.#locks) lock.session?.brickLost(lost)
+      }
     }
-    this.#state.brick(brick, up)
+    for (const brick of bricksOf(changed | told)) this.#state.brick(brick, has(used, brick))
     for (const lock of this.#locks) lock.bricksChanged()
   }
 

@@ -2,8 +2,6 @@
 import { defineOptions } from '../../../src/core/options.ts'
 
 const DAEMON_ONLY = 'concerns the self-heal daemon, not a mount'
-const HALO =
-  'writes go to every brick that is up; use read-hash-mode 4 to read from the nearest one'
 
 export const options = defineOptions({
   'read-subvolume': {
@@ -240,8 +238,7 @@ export const options = defineOptions({
   'halo-enabled': {
     type: 'bool',
     default: 'no',
-    description: 'Use near bricks only.',
-    noEffect: HALO,
+    description: 'Use near bricks only; the self-heal daemon writes to the others later.',
   },
   'halo-shd-max-latency': {
     type: 'int',
@@ -249,7 +246,7 @@ export const options = defineOptions({
     max: 99999,
     default: '99999',
     description: 'Latency limit of the self-heal daemon, in milliseconds.',
-    noEffect: HALO,
+    noEffect: DAEMON_ONLY,
   },
   'halo-nfsd-max-latency': {
     type: 'int',
@@ -257,7 +254,7 @@ export const options = defineOptions({
     max: 99999,
     default: '5',
     description: 'Latency limit of the NFS server, in milliseconds.',
-    noEffect: HALO,
+    noEffect: 'this client is never the NFS server',
   },
   'halo-max-latency': {
     type: 'int',
@@ -265,7 +262,6 @@ export const options = defineOptions({
     max: 99999,
     default: '5',
     description: 'Latency limit of a mount, in milliseconds.',
-    noEffect: HALO,
   },
   'halo-max-replicas': {
     type: 'int',
@@ -273,7 +269,6 @@ export const options = defineOptions({
     max: 99999,
     default: '99999',
     description: 'Near bricks that are used at most.',
-    noEffect: HALO,
   },
   'halo-min-replicas': {
     type: 'int',
@@ -281,12 +276,11 @@ export const options = defineOptions({
     max: 99999,
     default: '2',
     description: 'Bricks that are used however far they are.',
-    noEffect: HALO,
   },
   'halo-failover-enabled': {
     type: 'bool',
     default: 'off',
     description: 'Replace a near brick that is lost by a far one.',
-    noEffect: HALO,
+    noEffect: 'not in GlusterFS 10: halo-min-replicas decides',
   },
 })

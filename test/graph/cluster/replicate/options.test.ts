@@ -7,6 +7,7 @@ import type { Xlator } from '../../../../src/core/xlator.ts'
 import { Quorum } from '../../../../xlators/cluster/replicate/quorum.ts'
 import {
   letGo,
+  mark,
   type ReplicateGraph,
   replicateGraph,
   takeCounts,
@@ -90,6 +91,75 @@ void test('consistent-io: nothing goes on without every brick', async () => {
   assert.equal((await volume.mount.fop('stat', { loc })).errno, E.NOTCONN)
   volume.bricks[2]!.up = true
   assert.equal((await volume.mount.fop('stat', { loc })).errno, 0)
+})
+
+void test('consistent-io: what was under way when a brick went is no success', async () => {
+  const volume = await withFiles({ 'consistent-io': 'on' }, 1)
+  const loc = await volume.mount.loc('/f0')
+  const [first, , last] = volume.bricks
+  let goes: (() => void) | undefined
+  for (const brick of volume.bricks) {
+    brick.gate = (fop) => (fop === 'stat' ? new Promise((go) => (goes = go)) : undefined)
+  }
+  const pending = volume.mount.fop('stat', { loc })
+  while (goes === undefined) await new Promise((resolve) => setImmediate(resolve))
+  // Not the one that is asked.
+  const lost = takeCounts(volume)[2]!.stat === undefined ? last! : first!
+  lost.up = false
+  goes()
+  assert.equal((await pending).errno, E.NOTCONN)
+})
+
+const up = (volume: ReplicateGraph): number => volume.afr.up
+
+function ping(volume: ReplicateGraph, latencies: readonly number[]): void {
+  for (const [i, latencyMs] of latencies.entries()) {
+    volume.afr.notify({ type: 'child-ping', latencyMs }, volume.bricks[i] as unknown as Xlator)
+  }
+}
+
+void describe('halo', () => {
+  const options = { 'halo-enabled': 'on', 'halo-max-latency': '10', 'halo-min-replicas': '2' }
+
+  void test('far bricks are not used, as if they were down', async () => {
+    const volume = await replicateGraph({ options })
+    // Nobody knows yet how far they are: as many as must be.
+    assert.equal(up(volume), 0b011)
+    ping(volume, [1, 2, 3])
+    assert.equal(up(volume), 0b111)
+    await volume.mount.writeFile('/f', 'content')
+    ping(volume, [1, 50, 3])
+    assert.equal(up(volume), 0b101)
+    const fd = await volume.mount.open('/f')
+    await volume.mount.write(fd, 0, 'changed')
+    await letGo(volume)
+    assert.deepEqual(mark(volume.bricks[0]!, '/f', 1), [1, 0, 0])
+    assert.equal(volume.bricks[1]!.store.at('/f')!.data.toString('latin1', 0, 7), 'content')
+    // A third one that becomes far is kept: there must be two.
+    ping(volume, [50, 50, 3])
+    assert.equal(up(volume), 0b101)
+    ping(volume, [50, 4, 3])
+    assert.equal(up(volume), 0b111)
+    assert.equal(await volume.mount.readFile('/f'), 'changed')
+  })
+
+  void test('a lost brick is replaced by the nearest of the others', async () => {
+    const volume = await replicateGraph({ bricks: 4, options })
+    ping(volume, [1, 2, 40, 30])
+    assert.equal(up(volume), 0b0011)
+    volume.bricks[0]!.up = false
+    assert.equal(up(volume), 0b1010)
+    volume.bricks[0]!.up = true
+    assert.equal(up(volume), 0b0011)
+  })
+
+  void test('no more than halo-max-replicas; off, all are used', async () => {
+    const volume = await replicateGraph({ options: { ...options, 'halo-max-replicas': '2' } })
+    ping(volume, [1, 2, 3])
+    assert.equal(up(volume), 0b011)
+    volume.afr.reconfigure({ ...volume.afr.options, 'halo-enabled': false })
+    assert.equal(up(volume), 0b111)
+  })
 })
 
 void test('a lock that one brick refuses is held nowhere', async () => {
