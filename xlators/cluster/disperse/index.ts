@@ -20,11 +20,12 @@ import { S_IFDIR } from '../../../src/core/iatt.ts'
 import { type Inode, inodePath } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import type { OptionValues } from '../../../src/core/options.ts'
-import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
+import { defineXlator, type Xlator } from '../../../src/core/xlator.ts'
 import { childOfDirOffset } from '../../../src/graph/dir-offset.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
 import { firstOfGfid } from '../common/gfid-hash.ts'
 import { bit, bricksOf, count, has } from '../common/mask.ts'
+import { OverBricks } from '../common/over-bricks.ts'
 import { UpState } from '../common/up-state.ts'
 import * as attributes from './attributes.ts'
 import {
@@ -59,7 +60,7 @@ interface FdState {
   lost: boolean
 }
 
-export class Disperse extends Xlator<typeof options> {
+export class Disperse extends OverBricks<typeof options> {
   readonly heals = new DisperseHeals(this)
   readonly stripeStats = newStripeStats()
   /**
@@ -172,15 +173,6 @@ export class Disperse extends Xlator<typeof options> {
   ipc: Fop<'ipc'> = (frame, req) => open.ipc(this, frame, req)
   seek: Fop<'seek'> = (frame, req) => read.seek(this, frame, req)
   zerofill: Fop<'zerofill'> = (frame, req) => resize.zerofill(this, frame, req)
-  // What one brick would do with these makes no sense for a fragment.
-  rchecksum: Fop<'rchecksum'> = () => ({ errno: E.OPNOTSUPP })
-  lease: Fop<'lease'> = () => ({ errno: E.OPNOTSUPP })
-  getactivelk: Fop<'getactivelk'> = () => ({ errno: E.OPNOTSUPP })
-  setactivelk: Fop<'setactivelk'> = () => ({ errno: E.OPNOTSUPP })
-  put: Fop<'put'> = () => ({ errno: E.OPNOTSUPP })
-  icreate: Fop<'icreate'> = () => ({ errno: E.OPNOTSUPP })
-  namelink: Fop<'namelink'> = () => ({ errno: E.OPNOTSUPP })
-  copy_file_range: Fop<'copy_file_range'> = () => ({ errno: E.OPNOTSUPP })
 
   override notify(event: Event, from: Xlator | undefined): void {
     switch (event.type) {
@@ -239,11 +231,6 @@ export class Disperse extends Xlator<typeof options> {
     for (const [key, value] of Object.entries(this.stripeStats)) sink.pair(key, value)
     sink.pair('heals-attempted', this.heals.attempted)
     sink.pair('heals-completed', this.heals.completed)
-  }
-
-  /** This translator where a plain Xlator is asked for. */
-  get self(): Xlator {
-    return this as unknown as Xlator
   }
 
   get geometry(): Geometry {

@@ -12,6 +12,7 @@ import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { newLockOwner } from '../common/lock-owner.ts'
 import { bit } from '../common/mask.ts'
+import { Turns } from '../common/turns.ts'
 import type { Disperse } from './index.ts'
 import { type BrickLock, lockBricks, unlockBricks } from './locks.ts'
 import { Session } from './session.ts'
@@ -27,11 +28,6 @@ export interface Use {
   readonly oneBrick: boolean
 }
 
-interface Waiter {
-  readonly use: Use
-  readonly run: () => void
-}
-
 type Status = { errno: 0 } | { errno: Errno }
 
 export class InodeLock {
@@ -40,8 +36,10 @@ export class InodeLock {
   readonly gfid: Gfid
   readonly #loc: Loc
   readonly #owner = newLockOwner()
-  readonly #running = new Set<Use>()
-  readonly #waiting: Waiter[] = []
+  readonly #turns = new Turns<Use>(
+    (a, b) => this.#conflict(a, b),
+    () => this.#releasing || this.#session?.release === true,
+  )
   #session: Session | undefined
   #acquiring: Promise<Status> | undefined
   /** Another client asked while the lock was still being taken. */
@@ -62,21 +60,16 @@ export class InodeLock {
   }
 
   get busy(): boolean {
-    return this.#running.size > 0 || this.#waiting.length > 0
+    return this.#turns.busy
   }
 
   /** Waits for this fop's turn and for the lock on the bricks. A success needs a `leave`. */
   async enter(frame: Frame, use: Use): Promise<Status> {
     this.#idle?.clear()
     this.#idle = undefined
-    if (this.#session?.release === true && this.#running.size === 0) this.releaseNow()
-    if (this.#mayStart(use, this.#waiting.length)) {
-      this.#running.add(use)
-    } else {
-      await new Promise<void>((run) => {
-        this.#waiting.push({ use, run })
-      })
-    }
+    if (this.#session?.release === true && this.#turns.running === 0) this.releaseNow()
+    const turn = this.#turns.begin(use)
+    if (turn !== undefined) await turn
     if (this.#session === undefined) {
       this.#acquiring ??= this.#acquire(frame).finally(() => {
         this.#acquiring = undefined
@@ -91,9 +84,8 @@ export class InodeLock {
   }
 
   leave(use: Use): void {
-    this.#running.delete(use)
-    if (this.#session?.release !== true) this.#startWaiting()
-    if (this.#running.size > 0) return
+    this.#turns.end(use)
+    if (this.#turns.running > 0) return
     const session = this.#session
     if (session === undefined) {
       if (!this.busy && this.#acquiring === undefined) this.#ec.dropLock(this)
@@ -111,7 +103,7 @@ export class InodeLock {
       return
     }
     this.#session.release = true
-    if (this.#running.size === 0) this.releaseNow()
+    if (this.#turns.running === 0) this.releaseNow()
   }
 
   /** A brick forgot the lock with its connection: the session goes on without it and ends soon. */
@@ -119,7 +111,7 @@ export class InodeLock {
     const session = this.#session
     if (session === undefined) return
     session.exclude(bit(brick))
-    if (session.release && this.#running.size === 0) this.releaseNow()
+    if (session.release && this.#turns.running === 0) this.releaseNow()
   }
 
   /** Settles the counters and unlocks, in the background; waiting fops then start anew. */
@@ -142,34 +134,11 @@ export class InodeLock {
           await unlockBricks(this.#brickLock(frame), session.held)
           this.#session = undefined
           this.#releasing = false
-          this.#startWaiting()
+          this.#turns.startWaiting()
           if (!this.busy) this.#ec.dropLock(this)
         }
       },
     )
-  }
-
-  #startWaiting(): void {
-    for (let i = 0; i < this.#waiting.length; ) {
-      const { use, run } = this.#waiting[i]!
-      if (!this.#mayStart(use, i)) {
-        i++
-        continue
-      }
-      this.#waiting.splice(i, 1)
-      this.#running.add(use)
-      run()
-    }
-  }
-
-  /** No conflict with fops under way or with the first `ahead` waiting ones. */
-  #mayStart(use: Use, ahead: number): boolean {
-    if (this.#releasing || this.#session?.release === true) return false
-    for (const other of this.#running) if (this.#conflict(use, other)) return false
-    for (let i = 0; i < ahead; i++) {
-      if (this.#conflict(use, this.#waiting[i]!.use)) return false
-    }
-    return true
   }
 
   #conflict(a: Use, b: Use): boolean {

@@ -19,10 +19,11 @@ import type { Creds, Frame } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
 import { type Inode, inodePath } from '../../../src/core/inode.ts'
 import type { OptionValues } from '../../../src/core/options.ts'
-import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
+import { defineXlator, type Xlator } from '../../../src/core/xlator.ts'
 import { childOfDirOffset } from '../../../src/graph/dir-offset.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
 import { bit, bricksOf, has } from '../common/mask.ts'
+import { OverBricks } from '../common/over-bricks.ts'
 import { UpState } from '../common/up-state.ts'
 import * as attributes from './attributes.ts'
 import { ChangeLog, DATA, type METADATA } from './change-log.ts'
@@ -67,7 +68,7 @@ const TOLD_MAX = 1024
 /** Copies at most, as in stock. */
 const CHILDREN_MAX = 16
 
-export class Replicate extends Xlator<typeof options> {
+export class Replicate extends OverBricks<typeof options> {
   // Made in `init`, when the bricks are known.
   /** Bricks with a copy, the arbiter among them, in volfile order. */
   bricks: readonly Xlator[] = []
@@ -231,8 +232,6 @@ export class Replicate extends Xlator<typeof options> {
   fxattrop: Fop<'fxattrop'> = (frame, req) => attributes.fxattrop(this, frame, req)
   fgetxattr: Fop<'fgetxattr'> = (frame, req) => read.fgetxattr(this, frame, req)
   fsetxattr: Fop<'fsetxattr'> = (frame, req) => attributes.fsetxattr(this, frame, req)
-  // Would tell of one copy only; heals ask the bricks themselves.
-  rchecksum: Fop<'rchecksum'> = () => ({ errno: E.OPNOTSUPP })
   setattr: Fop<'setattr'> = (frame, req) => attributes.setattr(this, frame, req)
   fsetattr: Fop<'fsetattr'> = (frame, req) => attributes.fsetattr(this, frame, req)
   readdirp: Fop<'readdirp'> = (frame, req) => readdir.readdirp(this, frame, req)
@@ -242,14 +241,6 @@ export class Replicate extends Xlator<typeof options> {
   zerofill: Fop<'zerofill'> = (frame, req) => write.zerofill(this, frame, req)
   ipc: Fop<'ipc'> = (frame, req) => open.ipc(this, frame, req)
   seek: Fop<'seek'> = (frame, req) => read.seek(this, frame, req)
-  // Not replicated by stock either: what only one brick did would stay a difference.
-  lease: Fop<'lease'> = () => ({ errno: E.OPNOTSUPP })
-  getactivelk: Fop<'getactivelk'> = () => ({ errno: E.OPNOTSUPP })
-  setactivelk: Fop<'setactivelk'> = () => ({ errno: E.OPNOTSUPP })
-  put: Fop<'put'> = () => ({ errno: E.OPNOTSUPP })
-  icreate: Fop<'icreate'> = () => ({ errno: E.OPNOTSUPP })
-  namelink: Fop<'namelink'> = () => ({ errno: E.OPNOTSUPP })
-  copy_file_range: Fop<'copy_file_range'> = () => ({ errno: E.OPNOTSUPP })
 
   override notify(event: Event, from: Xlator | undefined): void {
     switch (event.type) {
@@ -301,11 +292,6 @@ export class Replicate extends Xlator<typeof options> {
     sink.pair('quorum-type', this.quorum.type)
     if (this.quorum.type === 'fixed') sink.pair('quorum-count', this.quorum.count)
     sink.pair('up', Number(up !== 0))
-  }
-
-  /** This translator where a plain Xlator is asked for. */
-  get self(): Xlator {
-    return this as unknown as Xlator
   }
 
   /** Mask of connected bricks. */

@@ -12,6 +12,7 @@ import type { Gfid } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { newLockOwner } from '../common/lock-owner.ts'
+import { Turns } from '../common/turns.ts'
 import { type DATA, METADATA } from './change-log.ts'
 import type { Replicate } from './index.ts'
 import { type Lockee, lockAll, METADATA_START, rangeLockee, unlockAll } from './locks.ts'
@@ -25,11 +26,6 @@ export interface Use {
 
 export const WHOLE: Use = { start: 0, end: Number.POSITIVE_INFINITY }
 
-interface Waiter {
-  readonly use: Use
-  readonly run: () => void
-}
-
 type Entered = { errno: 0; session: Session } | { errno: Errno }
 
 export class InodeLock {
@@ -41,8 +37,10 @@ export class InodeLock {
   readonly eager: boolean
   readonly #loc: Loc
   readonly #owner = newLockOwner()
-  readonly #running = new Set<Use>()
-  readonly #waiting: Waiter[] = []
+  readonly #turns = new Turns<Use>(
+    conflict,
+    () => this.#releasing !== undefined || this.#session?.isOver === true,
+  )
   /** The range on the bricks. */
   readonly #range: { start: bigint; len: bigint }
   #session: Session | undefined
@@ -74,21 +72,16 @@ export class InodeLock {
   }
 
   get busy(): boolean {
-    return this.#running.size > 0 || this.#waiting.length > 0
+    return this.#turns.busy
   }
 
   /** Waits for this fop's turn and for the lock on the bricks. A success needs a `leave`. */
   async enter(frame: Frame, use: Use, fd: Fd | undefined): Promise<Entered> {
     this.#idle?.clear()
     this.#idle = undefined
-    if (this.#running.size === 0 && this.#session?.isOver === true) this.release()
-    if (this.#mayStart(use, this.#waiting.length)) {
-      this.#running.add(use)
-    } else {
-      await new Promise<void>((run) => {
-        this.#waiting.push({ use, run })
-      })
-    }
+    if (this.#turns.running === 0 && this.#session?.isOver === true) this.release()
+    const turn = this.#turns.begin(use)
+    if (turn !== undefined) await turn
     if (this.#session === undefined) {
       this.#acquiring ??= this.#acquire(frame, fd).finally(() => {
         this.#acquiring = undefined
@@ -107,10 +100,9 @@ export class InodeLock {
 
   /** `delay`: the fop is one after which the next is worth waiting for. */
   leave(use: Use, delay: boolean): void {
-    this.#running.delete(use)
+    this.#turns.end(use)
     const session = this.#session
-    if (session?.isOver !== true) this.#startWaiting()
-    if (this.#running.size > 0) return
+    if (this.#turns.running > 0) return
     if (session === undefined) {
       if (!this.busy && this.#acquiring === undefined) this.#afr.dropLock(this)
       return
@@ -127,7 +119,7 @@ export class InodeLock {
       return
     }
     this.#session.over()
-    if (this.#running.size === 0) this.release()
+    if (this.#turns.running === 0) this.release()
   }
 
   /**
@@ -136,14 +128,14 @@ export class InodeLock {
    */
   async flush(fd: Fd): Promise<void> {
     const session = this.#session
-    if (session === undefined || session.fd !== fd || this.#running.size > 0) return
+    if (session === undefined || session.fd !== fd || this.#turns.running > 0) return
     this.release()
     if (session.missed !== 0) await session.finished
   }
 
   /** A brick came or went. */
   bricksChanged(): void {
-    if (this.#session?.isOver === true && this.#running.size === 0) this.release()
+    if (this.#session?.isOver === true && this.#turns.running === 0) this.release()
   }
 
   /**
@@ -153,7 +145,7 @@ export class InodeLock {
   record(frame: Frame): Promise<{ errno: Errno | 0 }> {
     const session = this.#session
     assert(session !== undefined, 'nothing is locked')
-    return this.#running.size === 1 ? session.finish(frame, true) : session.record(frame)
+    return this.#turns.running === 1 ? session.finish(frame, true) : session.record(frame)
   }
 
   /** Settles the change log and unlocks, in the background; waiting fops then start anew. */
@@ -182,32 +174,9 @@ export class InodeLock {
       session.end()
       this.#session = undefined
       this.#releasing = undefined
-      this.#startWaiting()
+      this.#turns.startWaiting()
       if (!this.busy) this.#afr.dropLock(this)
     }
-  }
-
-  #startWaiting(): void {
-    for (let i = 0; i < this.#waiting.length; ) {
-      const { use, run } = this.#waiting[i]!
-      if (!this.#mayStart(use, i)) {
-        i++
-        continue
-      }
-      this.#waiting.splice(i, 1)
-      this.#running.add(use)
-      run()
-    }
-  }
-
-  /** No conflict with fops under way or with the first `ahead` waiting ones. */
-  #mayStart(use: Use, ahead: number): boolean {
-    if (this.#releasing !== undefined || this.#session?.isOver === true) return false
-    for (const other of this.#running) if (conflict(use, other)) return false
-    for (let i = 0; i < ahead; i++) {
-      if (conflict(use, this.#waiting[i]!.use)) return false
-    }
-    return true
   }
 
   async #acquire(frame: Frame, fd: Fd | undefined): Promise<{ errno: Errno | 0 }> {
