@@ -1,14 +1,14 @@
 /** Cluster translators directly on bricks of our own, in one process: no wire, no server. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { clock } from '../../../src/core/clock.ts'
 import { Fd } from '../../../src/core/fd.ts'
 import { CallPool, type Creds, ROOT_CREDS } from '../../../src/core/frame.ts'
-import { newGfid } from '../../../src/core/gfid.ts'
+import { gfidText, newGfid } from '../../../src/core/gfid.ts'
 import { type Inode, InodeTable } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { buildGraph } from '../../../src/graph/build.ts'
@@ -123,6 +123,16 @@ describe('disperse 2+1 on bricks of our own', { skip: brickSkip() }, () => {
       assert.ok(typeof dirty === 'number' || dirty.every((byte) => byte === 0))
       assert.deepEqual(indexed(path), [], path)
     }
+  })
+
+  test('an index entry of a brick that died before its mark was made goes with a heal', async () => {
+    const dir = volume.graph.inodes.child(volume.root, 'dir')!
+    const index = join(paths[0]!, '.glusterfs/indices/xattrop')
+    writeFileSync(join(index, gfidText(dir.gfid)), '')
+    assert.equal(indexed(paths[0]!).length, 1)
+    const loc = Loc.ofName(volume.root, 'dir', dir)
+    await volume.ok('getxattr', { loc, name: 'trusted.ec.heal' })
+    assert.deepEqual(indexed(paths[0]!), [])
   })
 
   test('names', async () => {

@@ -27,7 +27,7 @@ import type { Disperse } from './index.ts'
 import { anonymousFd } from './read.ts'
 import {
   HEALING_BIT,
-  readSize,
+  readSizeOfSink,
   readWords,
   WORD_DATA,
   word,
@@ -44,6 +44,7 @@ interface Copy {
   /** Data word. */
   version: bigint
   dirty: bigint
+  /** Negative only where it is wrong. */
   size: number
   stat: Iatt
 }
@@ -105,7 +106,7 @@ async function readCopies(
   const copies = new Map<number, Copy>()
   for (const [brick, { dict }] of counters) {
     const stat = stats.get(brick)?.stat
-    const size = readSize(dict.getBytes(XATTR_SIZE))
+    const size = readSizeOfSink(dict.getBytes(XATTR_SIZE))
     if (stat === undefined || size === undefined) continue
     copies.set(brick, {
       version: readWords(dict.getBytes(XATTR_VERSION))[WORD_DATA],
@@ -121,7 +122,12 @@ async function readCopies(
 function sourcesOf(ec: Disperse, copies: ReadonlyMap<number, Copy>): number {
   const groups = new Map<string, number>()
   for (const [brick, { version, size, stat }] of copies) {
-    if (stat.size !== ec.geometry.fragmentLength(size) || (version & HEALING_BIT) !== 0n) continue
+    if (
+      size < 0 ||
+      stat.size !== ec.geometry.fragmentLength(size) ||
+      (version & HEALING_BIT) !== 0n
+    )
+      continue
     const key = `${version}/${size}`
     groups.set(key, (groups.get(key) ?? 0) | bit(brick))
   }
@@ -141,14 +147,47 @@ async function trimFragments(
 ): Promise<void> {
   const lengthOf = (brick: number) => ec.geometry.fragmentLength(copies.get(brick)!.size)
   const long = [...copies.keys()].filter((brick) => {
-    const { version, stat } = copies.get(brick)!
-    return (version & HEALING_BIT) === 0n && stat.size > lengthOf(brick)
+    const { version, size, stat } = copies.get(brick)!
+    return size >= 0 && (version & HEALING_BIT) === 0n && stat.size > lengthOf(brick)
   })
   const cut = await onBricks(ec, frame, maskOf(long), 'ftruncate', (brick) => ({
     fd,
     offset: lengthOf(brick),
   }))
   for (const brick of cut.keys()) copies.get(brick)!.stat.size = lengthOf(brick)
+}
+
+/**
+ * Gives a file whose fragments are too short for its size the size that they have. A client left it
+ * so that died between a truncate and storing the new size; stock clients do the same. Only where
+ * every brick has answered and all agree on what was there before.
+ */
+async function settleShort(
+  ec: Disperse,
+  frame: Frame,
+  inode: Inode,
+  copies: ReadonlyMap<number, Copy>,
+): Promise<void> {
+  const { geometry } = ec
+  const all = [...copies.values()]
+  const { version, size } = all[0]!
+  if (all.length < geometry.brickCount || (version & HEALING_BIT) !== 0n || size < 0) return
+  if (all.some((copy) => copy.version !== version || copy.size !== size || copy.dirty === 0n)) {
+    return
+  }
+  // The longest that as many bricks have as it takes to read it.
+  const lengths = all.map(({ stat }) => stat.size).sort((a, b) => b - a)
+  const length = lengths[geometry.dataCount - 1]!
+  if (length >= geometry.fragmentLength(size)) return
+  const settled = geometry.down(length * geometry.dataCount)
+  const change: Adjust = { version: [0n, 0n], dirty: [0n, 0n], size: BigInt(settled - size) }
+  const failed = await adjustCounters(
+    ec,
+    frame,
+    inode,
+    new Map([...copies.keys()].map((brick) => [brick, change])),
+  )
+  for (const [brick, copy] of copies) if ((failed & bit(brick)) === 0) copy.size = settled
 }
 
 /** Decides who is healed from whom, and marks the sinks. Under the inode's lock. */
@@ -161,6 +200,7 @@ async function prepareSinks(
 ): Promise<Plan | Failure> {
   const copies = await readCopies(ec, frame, fd, held)
   if (copies.size <= ec.geometry.dataCount) return { errno: E.NOTCONN }
+  await settleShort(ec, frame, inode, copies)
   await trimFragments(ec, frame, fd, copies)
   const sources = sourcesOf(ec, copies)
   if (sources === 0) {

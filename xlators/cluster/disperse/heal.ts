@@ -1,7 +1,7 @@
 /** Self-heal of one inode: data or entries, then metadata (ec_heal_do). */
 import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
-import type { Rep } from '../../../src/core/fop.ts'
+import { type Rep, XATTROP_ADD_ARRAY64 } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { S_IFDIR, S_IFREG } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
@@ -18,6 +18,7 @@ import {
   readSize,
   readWords,
   requestCounters,
+  words,
   XATTR_DIRTY,
   XATTR_HEAL,
   XATTR_SIZE,
@@ -59,6 +60,17 @@ export async function healInode(
   return { errno: 0, good: good & ~bad, bad }
 }
 
+/**
+ * A brick that died between noting a change in its index and marking the object has an index entry
+ * that no heal would take away: asked to add nothing to marks that are zero, it does
+ * (ec_heal_purge_stale_index).
+ */
+async function purgeStaleIndex(ec: Disperse, frame: Frame, inode: Inode): Promise<void> {
+  const dict = new Dict().setBytes(XATTR_DIRTY, words(0, 0))
+  const req = { loc: Loc.ofInode(inode), op: XATTROP_ADD_ARRAY64, dict }
+  await repliesOf(ec, frame, maskOf(ec.children.keys()) & ec.up, 'xattrop', () => req)
+}
+
 /** `getfattr -n trusted.ec.heal`: heals at once and tells which bricks are equal now. */
 export async function healOnDemand(ec: Disperse, frame: Frame, loc: Loc): Promise<Rep<'getxattr'>> {
   if (!ec.isUp) return { errno: E.NOTCONN }
@@ -70,6 +82,7 @@ export async function healOnDemand(ec: Disperse, frame: Frame, loc: Loc): Promis
   }
   const healed = await healInode(ec, own, inode, { partial: false, block: true })
   if (healed.errno !== 0) return healed
+  if (healed.bad === 0) await purgeStaleIndex(ec, own, inode)
   const text = `Good: ${ec.maskText(healed.good)}, Bad: ${ec.maskText(healed.bad)}`
   return { errno: 0, dict: new Dict().setStr(XATTR_HEAL, text) }
 }

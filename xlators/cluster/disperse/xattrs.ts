@@ -60,6 +60,16 @@ export function readSize(bytes: Buffer | undefined): number | undefined {
   return size <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(size) : undefined
 }
 
+/**
+ * The same where it may be negative: a sink whose size is not right yet is told of changes as the
+ * others are, of a truncate by what it took away from theirs.
+ */
+export function readSizeOfSink(bytes: Buffer | undefined): number | undefined {
+  if (bytes === undefined || bytes.length !== WORD_SIZE) return undefined
+  const size = Number(bytes.readBigInt64BE(0))
+  return Number.isSafeInteger(size) ? size : undefined
+}
+
 export function isHealing(version: Buffer | undefined): boolean {
   return version !== undefined && version.length > 0 && (version[0]! & HEALING_BIT_BYTE) !== 0
 }

@@ -136,6 +136,43 @@ void test('what a client left that died while a file grew never comes to light',
   checkFragments(volume, '/f', expected)
 })
 
+void test('a brick being healed whose size has become negative is healed', async () => {
+  const volume = await disperseGraph(4, 2)
+  const content = vectorBytes(1, 5000)
+  await volume.mount.close(await newFile(volume, 'f', content))
+  await letGo(volume)
+  const { xattrs } = volume.bricks[2]!.store.at('/f')!
+  const size = Buffer.alloc(8)
+  size.writeBigInt64BE(-629_024n)
+  xattrs.set('trusted.ec.size', size)
+  xattrs.set('trusted.ec.version', Buffer.from('40000000000000010000000000000001', 'hex'))
+  xattrs.set('trusted.ec.dirty', Buffer.concat([one, one]))
+  assert.equal((await volume.mount.lookup('f')).errno, 0)
+  await volume.bench.ok('getxattr', { loc: volume.mount.loc('f'), name: 'trusted.ec.heal' })
+  await letGo(volume)
+  checkFragments(volume, '/f', content)
+})
+
+void test('a truncate that was cut short is done by the heal', async () => {
+  for (const shortened of [6, 4, 3]) {
+    const volume = await disperseGraph(4, 2)
+    const content = vectorBytes(1, 5000)
+    await volume.mount.close(await newFile(volume, 'f', content))
+    await letGo(volume)
+    for (const [brick, { store }] of volume.bricks.entries()) {
+      const file = store.at('/f')!
+      if (brick < shortened) file.data = file.data.subarray(0, 512)
+      file.xattrs.set('trusted.ec.dirty', Buffer.concat([one, one]))
+    }
+    // Cut on three of six, there are too few fragments of the rest.
+    assert.equal((await volume.mount.lookup('f')).errno, 0)
+    const loc = volume.mount.loc('f')
+    await volume.bench.ok('getxattr', { loc, name: 'trusted.ec.heal' })
+    await letGo(volume)
+    checkFragments(volume, '/f', content.subarray(0, 2048))
+  }
+})
+
 void test('leftovers are cut before writes that run side by side, not among them', async () => {
   const volume = await disperseGraph(4, 2)
   await volume.mount.close(await newFile(volume, 'f', vectorBytes(1, 5000)))
