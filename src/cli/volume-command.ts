@@ -113,13 +113,17 @@ function addVolumeCommands(command: Command, store: () => VolumeStore): void {
     .command('info [volume]')
     .description('what volumes are made of')
     .action((name?: string) => {
-      for (const volume of volumes(store(), name)) say(infoText(volume))
+      const known = volumes(store(), name)
+      for (const volume of known) say(infoText(volume))
+      if (known.length === 0) say('No volumes present')
     })
   command
     .command('list')
     .description('the volumes')
     .action(() => {
-      for (const { name } of volumes(store())) say(name)
+      const known = volumes(store())
+      for (const { name } of known) say(name)
+      if (known.length === 0) say('No volumes present')
     })
   addChanges(command, store)
 }

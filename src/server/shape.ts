@@ -31,13 +31,14 @@ export function parseReplica(count: number, arbiter: number): NonNullable<Shape[
 }
 
 /**
- * What a `--type` word says: `distribute`, `4+2`, `disperse 4+2`, `replica 3`, `arbiter` (two
+ * What a `--type` word says: `distribute`, `4+2`, `disperse 4+2`, `replica 3` or `replicate`, `arbiter` (two
  * replicas and an arbiter), `replica 3 arbiter 1`. Throws GlusterError.
  */
 export function parseType(text: string): Shape {
   if (text === 'distribute') return {}
   if (text === 'arbiter') return { replica: parseReplica(3, 1) }
-  const replica = /^replicate?[ =]?(\d+)(?: arbiter[ =]?(\d+))?$/.exec(text)
+  if (text === 'replicate') return { replica: parseReplica(3, 0) }
+  const replica = /^replica(?:te)?[ =]?(\d+)(?: arbiter[ =]?(\d+))?$/.exec(text)
   if (replica !== null) {
     return { replica: parseReplica(Number(replica[1]), Number(replica[2] ?? 0)) }
   }
@@ -97,7 +98,11 @@ function shapeOf(numbers: ReadonlyMap<string, number>, bricks: number): Shape {
 /** `HOST:/path` of this machine, or the path alone. Throws GlusterError. */
 function localPath(word: string): string {
   const match = /^([^/:]+):(\/.*)$/.exec(word)
-  if (match === null) return word
+  if (match === null) {
+    // A misspelt word of the shape is no directory.
+    if (word.includes('/')) return word
+    throw fail(`Wrong brick type: ${word}, use [HOST:]/PATH`)
+  }
   if (['localhost', '127.0.0.1', hostname()].includes(match[1]!)) return match[2]!
   throw fail(`${word}: embedded volumes have all their bricks on this machine (${hostname()})`)
 }
