@@ -3,7 +3,7 @@
  * namespaces beside its own glusterd (`sandbox.sh`). Nothing outside is touched, and everything
  * the test started ends with it.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -65,6 +65,17 @@ export async function enterSandbox(
   const status = await exitStatus(child)
   if (status !== 0) process.stderr.write(`sandbox: gluster's logs are in ${logs}\n`)
   process.exit(status)
+}
+
+/** Puts a command before it in the hands of the user `nobody`. */
+export const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
+
+/** Why `nobody` cannot run the project's programs: below /root, say, or `mktemp -d`; else false. */
+export function nobodySkip(): string | false {
+  const [command = '', ...words] = [...asNobody, 'test', '-r', launcher]
+  if (process.geteuid?.() !== 0) return 'needs root'
+  if (spawnSync(command, words).status === 0) return false
+  return 'other users cannot read the project: a directory above it is closed to them'
 }
 
 function exitStatus(child: ChildProcess): Promise<number> {

@@ -16,10 +16,12 @@ import {
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import {
+  asNobody,
   enterSandbox,
   gluster,
   launcher,
   type Mount,
+  nobodySkip,
   projectRoot,
   type RunResult,
   run,
@@ -160,21 +162,9 @@ describe('glusterfs', { skip }, () => {
         /TLS to glusterd: cannot read \/etc\/ssl\/glusterfs\.pem: ENOENT/,
       ))
 
-    test('not root', async () => {
-      const { stderr, status } = await run(
-        [
-          'setpriv',
-          '--reuid=65534',
-          '--regid=65534',
-          '--clear-groups',
-          process.execPath,
-          launcher,
-          ...server,
-          '--volfile-id=cli',
-          directory(),
-        ],
-        { mayFail: true },
-      )
+    test('not root', { skip: nobodySkip() }, async () => {
+      const command = [...asNobody, process.execPath, launcher, ...server, '--volfile-id=cli']
+      const { stderr, status } = await run([...command, directory()], { mayFail: true })
       assert.match(stderr, /glusterfs: mounting needs root\n$|EACCES|denied/)
       assert.notEqual(status, 0)
     })

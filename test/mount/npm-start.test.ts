@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { after, describe, test } from 'node:test'
 import { Demo, demoProgram } from '../lib/demo.ts'
 import { embeddedSkip, eventually } from '../lib/embedded.ts'
-import { projectRoot, run, sleep } from '../lib/sandbox.ts'
+import { asNobody, nobodySkip, projectRoot, run, sleep } from '../lib/sandbox.ts'
 import { seeded } from '../lib/seeded.ts'
 
 const skip = embeddedSkip()
@@ -89,9 +89,8 @@ describe('npm start says why it cannot', { skip, timeout: 60_000 }, () => {
     assert.equal(await demo.left(), '')
   }
 
-  test('not root', () => {
+  test('not root', { skip: nobodySkip() }, () => {
     fs.chmodSync(demo.directory, 0o777)
-    const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
     return fails([], /^npm start: mounting and bricks need root: sudo npm start$/m, asNobody)
   })
 
