@@ -58,6 +58,17 @@ export async function eventually(
 export const isMounted = (path: string): boolean =>
   fs.readFileSync('/proc/self/mounts', 'latin1').includes(` ${path} `)
 
+/** The words of `volume create` for a shape, stock's and ours. */
+export function layoutOf({ disperse, replica }: Shape): string[] {
+  if (disperse !== undefined) {
+    const { data, redundancy } = disperse
+    return ['disperse-data', String(data), 'redundancy', String(redundancy)]
+  }
+  if (replica === undefined) return []
+  const arbiter = replica.arbiter === 1 ? ['arbiter', '1'] : []
+  return ['replica', String(replica.count), ...arbiter]
+}
+
 /** A volume `vol` in a directory of its own, with its own management server. */
 export class Embedded {
   readonly directory: string

@@ -6,7 +6,9 @@ import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { Embedded } from '../lib/embedded.ts'
+import { parseType } from '../../src/server/shape.ts'
+import { setWidth } from '../../src/server/volume.ts'
+import { Embedded, layoutOf } from '../lib/embedded.ts'
 import {
   type ClientKind,
   enterSandbox,
@@ -24,10 +26,10 @@ import { knownOnDisperse, knownOnEmbedded } from './matrix/known.ts'
 const skip = await enterSandbox(import.meta.url)
 
 /**
- * EMBEDDED_SHAPES=2,4+2 EMBEDDED_CLIENTS=stock,ours runs all (`npm run soak -- embedded-matrix`),
+ * EMBEDDED_SHAPES=distribute,4+2 EMBEDDED_CLIENTS=stock,ours runs both on two shapes (`npm run soak -- embedded-matrix`),
  * MATRIX_CASES=rename,holes some cases only.
  */
-const shapes = process.env.EMBEDDED_SHAPES?.split(',') ?? ['2']
+const shapes = process.env.EMBEDDED_SHAPES?.split(',') ?? ['distribute']
 const only = process.env.MATRIX_CASES?.split(',') ?? []
 const clients = (process.env.EMBEDDED_CLIENTS ?? 'stock').split(',') as ClientKind[]
 
@@ -41,12 +43,11 @@ async function matrix<T>(...args: string[]): Promise<T> {
 
 for (const shape of shapes) {
   void describe(`matrix on embedded ${shape}`, { skip, timeout: 1_200_000 }, () => {
-    const [data, redundancy] = shape.split('+').map(Number)
-    const isDispersed = redundancy !== undefined
-    const bricks = data! + (redundancy ?? 0)
-    const layout = isDispersed
-      ? ['disperse-data', String(data), 'redundancy', String(redundancy)]
-      : []
+    const type = parseType(shape)
+    const { disperse } = type
+    const bricks = Math.max(2, setWidth(type))
+    const layout = layoutOf(type)
+    const tag = shape.replaceAll(/\W/g, '')
     const embedded = new Map<ClientKind, Embedded>()
     const mounts: Mount[] = []
     let volume: Volume
@@ -55,21 +56,21 @@ for (const shape of shapes) {
     let stockResults: Results
 
     const onDisperse = (one: Difference): boolean =>
-      isDispersed && knownOnDisperse(one, { data: data!, redundancy })
+      disperse !== undefined && knownOnDisperse(one, disperse)
     const unknown = (found: Difference[]): Difference[] =>
       found.filter((one) => !knownOnEmbedded(one) && !onDisperse(one))
 
     before(async () => {
-      local = space(`local${bricks}`)
+      local = space(`local${tag}`)
       mkdirSync(local)
       localResults = await matrix('matrix', local, ...only)
-      volume = await Volume.create(`stock${bricks}`, { bricks, layout })
+      volume = await Volume.create(`stock${tag}`, { bricks, layout })
       mounts.push(await volume.mount('stock'))
       stockResults = await matrix('matrix', mounts[0]!.dir, ...only)
       for (const kind of clients) {
         const made = new Embedded(bricks, space('embedded'))
         embedded.set(kind, made)
-        await made.start(isDispersed ? ['--disperse', shape] : [])
+        await made.start(layout)
       }
     })
 
@@ -80,7 +81,7 @@ for (const shape of shapes) {
     })
 
     async function rerun(cases: string[]): Promise<Results> {
-      const again = await Volume.create(`again${bricks}`, { bricks, layout })
+      const again = await Volume.create(`again${tag}`, { bricks, layout })
       const mount = await again.mount('stock')
       try {
         return await matrix<Results>('matrix', mount.dir, ...cases)
@@ -115,8 +116,8 @@ for (const shape of shapes) {
       }
     })
 
-    const wholeFiles = isDispersed ? 'fragments depend on what was written together' : false
-    void test('our bricks hold what stock bricks hold', { skip: wholeFiles }, async () => {
+    const wholeFiles = disperse && 'fragments depend on what was written together'
+    void test('our bricks hold what stock bricks hold', { skip: wholeFiles ?? false }, async () => {
       const reference = await matrix<BrickTree[]>('bricks', 'local', local)
       const stock = await matrix<BrickTree[]>('bricks', volume.name, ...volume.bricks)
       for (const kind of clients) {

@@ -1,6 +1,6 @@
 /**
  * The same bricks served by our servers and by stock's in turn: what either wrote, with attributes,
- * xattrs and gfids, is what the other shows; distributed and dispersed.
+ * xattrs and gfids, is what the other shows; on every kind of volume.
  */
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
@@ -51,16 +51,20 @@ async function seen({ dir }: Mount): Promise<Record<string, Value>> {
   return tree
 }
 
-/** EMBEDDED_SHAPES=distributed,dispersed runs both (`npm run soak -- embedded-takeover`). */
+/** EMBEDDED_SHAPES=all runs every one (`npm run soak -- embedded-takeover`). */
 const wanted = process.env.EMBEDDED_SHAPES?.split(',') ?? ['dispersed']
 const shapes: [name: string, bricks: number, layout: string[], shape: Shape][] = [
   ['distributed', 2, [], {}],
   ['dispersed', 6, ['disperse', '6', 'redundancy', '2'], { disperse: { data: 4, redundancy: 2 } }],
+  ['replicated', 3, ['replica', '3'], { replica: { count: 3, arbiter: 0 } }],
+  ['arbiter', 3, ['replica', '3', 'arbiter', '1'], { replica: { count: 3, arbiter: 1 } }],
 ]
 
 describe('our servers, stock servers, and back', { skip, timeout: 1_200_000 }, () => {
   for (const [name, bricks, layout, shape] of shapes) {
-    test(name, { skip: !wanted.includes(name) && 'see npm run soak' }, async () => {
+    test(name, {
+      skip: !wanted.includes(name) && wanted[0] !== 'all' && 'see npm run soak',
+    }, async () => {
       const volume = await Volume.create('vol', { bricks, layout })
       await gluster('volume', 'stop', 'vol')
       const info = await gluster('volume', 'info', 'vol')

@@ -162,8 +162,9 @@ describe('what is killed comes back whole', { skip, timeout: 200_000 }, () => {
     const volume = new Embedded(6)
     try {
       await volume.start(['disperse', '6', 'redundancy', '2'])
-      const { files } = await new KillRounds(volume, 3).run(2)
-      assert.ok(files > 0)
+      const shape = { disperse: { data: 4, redundancy: 2 } }
+      const { files, underWay } = await new KillRounds(volume, 3, shape).run(2)
+      assert.ok(files > 0 && underWay > 0)
     } finally {
       await volume.end()
     }

@@ -1,5 +1,5 @@
 /**
- * `npm run soak -- embedded-matrix [SHAPE...]`: the syscall matrix on embedded volumes of both types
+ * `npm run soak -- embedded-matrix [SHAPE...]`: the syscall matrix on embedded volumes of every type
  * (test/mount/embedded-matrix.test.ts), through the stock client and through ours.
  */
 import { spawn } from 'node:child_process'
@@ -11,7 +11,10 @@ const proof = spawn(process.execPath, ['--test', '--test-reporter=spec', file], 
   stdio: 'inherit',
   env: {
     ...process.env,
-    EMBEDDED_SHAPES: (shapes.length > 0 ? shapes : ['2', '4+2']).join(),
+    EMBEDDED_SHAPES: (shapes.length > 0
+      ? shapes
+      : ['distribute', '4+2', 'replica 3', 'arbiter']
+    ).join(),
     EMBEDDED_CLIENTS: 'stock,ours',
   },
 })
