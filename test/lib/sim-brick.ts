@@ -2,9 +2,8 @@
  * A simulated brick as a leaf translator (it takes protocol/client's place in a graph): answers the
  * fops from a SimStore with the semantics of a stock 10.3 brick that cluster translators rely on:
  * gfid-req, pre-operation checks, linkto rules, xattr requests in lookup and readdirp, xattrop,
- * locks. Replies come asynchronously.
- * Scripting: `up` (ENOTCONN when false), `fail` (an errno per fop), `gate` (awaited before a fop is
- * carried out), `trace` (one line per fop).
+ * locks. Replies come asynchronously. Scripting: `up` (ENOTCONN when false), `fail` (an errno per
+ * fop), `gate` (awaited before a fop is carried out), `trace` (one line per fop).
  */
 import { assert } from '../../src/core/assert.ts'
 import { FdContext } from '../../src/core/context.ts'
@@ -29,6 +28,7 @@ import type { Frame } from '../../src/core/frame.ts'
 import { type Gfid, gfidText, NULL_GFID } from '../../src/core/gfid.ts'
 import { Iatt, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../src/core/iatt.ts'
 import type { Loc } from '../../src/core/loc.ts'
+import { O_APPEND, O_TRUNC } from '../../src/core/open-flags.ts'
 import { defineOptions } from '../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../src/core/xlator.ts'
 import { decodeRdev } from '../../src/fuse/abi.ts'
@@ -47,7 +47,6 @@ import {
 } from './sim-xattrs.ts'
 
 const LINKTO = /\.linkto$/
-const O_TRUNC = 0o1000
 const O_EXCL = 0o200
 
 /** Keys of creating fops that are instructions, not xattrs to plant. */
@@ -489,8 +488,9 @@ export class SimBrick extends Xlator<typeof options> {
     writev: (_frame, { fd, data, size, offset, xdata }) => {
       const node = this.#fdNode(fd)
       const rep = this.#modify(node, () => {
-        if (offset + size > node!.data.length) this.#resize(node!, offset + size)
-        if (!this.arbiter) Buffer.concat(data).copy(node!.data, offset)
+        const at = (fd.flags & O_APPEND) !== 0 ? node!.data.length : offset
+        if (at + size > node!.data.length) this.#resize(node!, at + size)
+        if (!this.arbiter) Buffer.concat(data).copy(node!.data, at)
       })
       return { ...rep, size, xdata: node && counted(this.store, node, xdata, undefined) }
     },

@@ -1,17 +1,22 @@
 /** Fops on one file: they go to its cached subvolume, and after the file if rebalance moves it. */
 import { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
-import type { Fd } from '../../../src/core/fd.ts'
+import { Fd } from '../../../src/core/fd.ts'
 import type { FopName, MaybePromise, Ok, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { type Iatt, S_IFMT } from '../../../src/core/iatt.ts'
 import { type Inode, isDirInode } from '../../../src/core/inode.ts'
+import { O_APPEND, O_RDWR } from '../../../src/core/open-flags.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
 import { hasLinktoMode, hasMigratingMode, hideMigration, mayBeMigrating } from './attributes.ts'
 import { learn } from './discover.ts'
 import type { Distribute } from './index.ts'
 import { IATT_IN_XDATA, PROTECT_WRITES } from './keys.ts'
 import { findCopy, findMoved, openOn, rememberOpen } from './migration.ts'
+import { asRoot } from './subvolumes.ts'
+
+/** More than this is not copied for one append, bytes. */
+const APPENDED_BYTES_MAX = 8 * 2 ** 20
 
 /** What a fop does about a moving file. */
 interface Conduct {
@@ -170,12 +175,11 @@ async function alsoOnCopy<K extends FileFop>(
   const found = await findCopy(dht, frame, inode, fd, from)
   if ('none' in found) return hidden(conduct, rep)
   if ('errno' in found) return { errno: found.errno }
-  let copyReq = req
-  if (fop === 'writev') {
-    const xdata = (req.xdata?.clone() ?? new Dict()).setUint(PROTECT_WRITES, 1)
-    copyReq = { ...req, xdata }
-  }
-  const copied = await frame.wind(found.to, fop, copyReq)
+  const { to } = found
+  const copied =
+    fop === 'writev'
+      ? ((await writeCopy(frame, req as Req<'writev'>, rep as Ok<'writev'>, from, to)) as Rep<K>)
+      : await frame.wind(to, fop, req)
   // The destination is gone: the migration was given up, and the source is all there is.
   if (copied.errno === E.NOENT || copied.errno === E.STALE) return hidden(conduct, rep)
   if (copied.errno === 0) {
@@ -185,6 +189,51 @@ async function alsoOnCopy<K extends FileFop>(
     }
   }
   return hidden(conduct, copied)
+}
+
+/** A write made at `from` is made at `to`, and there not undone by the copier. */
+async function writeCopy(
+  frame: Frame,
+  req: Req<'writev'>,
+  done: Ok<'writev'>,
+  from: Xlator,
+  to: Xlator,
+): Promise<Rep<'writev'>> {
+  const xdata = (req.xdata?.clone() ?? new Dict()).setUint(PROTECT_WRITES, 1)
+  if ((req.fd.flags & O_APPEND) === 0) return frame.wind(to, 'writev', { ...req, xdata })
+  const appended = await appendedBytes(frame, req, done, from)
+  if (appended === undefined) return frame.wind(to, 'writev', { ...req, xdata })
+  const { offset, size, data } = appended
+  const fd = new Fd(req.fd.inode, O_RDWR, 0)
+  const there = await asRoot(frame).wind(to, 'readv', { fd, offset, size, flags: 0 })
+  if (there.errno !== 0) return there
+  const copied = there.size === size && Buffer.concat(there.data).equals(Buffer.concat(data))
+  if (copied) return done
+  // The migration has ended without our bytes, and somebody else's are in their place.
+  const taken = !hasLinktoMode(there.stat) && there.stat.size > offset
+  if (taken) return frame.wind(to, 'writev', { ...req, xdata })
+  const flags = req.flags & ~O_APPEND
+  return asRoot(frame).wind(to, 'writev', { ...req, fd, flags, offset, size, data, xdata })
+}
+
+/**
+ * What an append has put where. Appended once more, it would be there twice whenever the copier was
+ * faster than we (stock does that). `undefined` when the source cannot be asked any more.
+ */
+async function appendedBytes(
+  frame: Frame,
+  req: Req<'writev'>,
+  done: Ok<'writev'>,
+  from: Xlator,
+): Promise<Pick<Req<'writev'>, 'offset' | 'size' | 'data'> | undefined> {
+  const offset = done.prestat.size
+  const size = done.poststat.size - offset
+  if (size === req.size) return { offset, size, data: req.data }
+  // Others append at the same time: where ours begins is not told, so all of it is copied.
+  if (size < req.size || size > APPENDED_BYTES_MAX) return undefined
+  const fd = new Fd(req.fd.inode, O_RDWR, 0)
+  const rep = await asRoot(frame).wind(from, 'readv', { fd, offset, size, flags: 0 })
+  return rep.errno === 0 && rep.size === size ? { offset, size, data: rep.data } : undefined
 }
 
 /** The reply as users should see it. */

@@ -75,6 +75,70 @@ test('phase 1: a write goes to both, opened there as root, and is protected from
   assert.equal((await sim.stat('/d/f')).mode & 0o7777, 0o644)
 })
 
+test('phase 1: an append is at the same place in the copy, however far the copier is', async () => {
+  const phases: Record<string, (moving: Moving) => void> = {
+    'the copy has its full length': () => undefined,
+    'the copy is short': ({ to }) => {
+      to.data = Buffer.alloc(0)
+    },
+    'the copier has read the append': ({ from, to }) => {
+      to.data = Buffer.from(from.data)
+    },
+    'the copier has finished with the append': phase2,
+    'the copier has finished without it': (moving) => {
+      phase2(moving)
+      moving.to.data = Buffer.from('original')
+    },
+  }
+  for (const [name, copier] of Object.entries(phases)) {
+    const moving = await startMigration()
+    const { sim, src, to } = moving
+    const fd = await sim.open('/d/f', 0o2002)
+    phase1(moving)
+    src.gate = async (fop) => {
+      if (fop !== 'getxattr') return
+      src.gate = undefined
+      copier(moving)
+    }
+    await sim.write(fd, 8, '+more')
+    assert.equal(to.data.subarray(8).toString(), '+more', name)
+    assert.equal(to.data.length, 13, name)
+  }
+})
+
+test('phase 1: an append behind what others appended to the finished copy stays an append', async () => {
+  const moving = await startMigration()
+  const { sim, src, to } = moving
+  const fd = await sim.open('/d/f', 0o2002)
+  phase1(moving)
+  src.gate = async (fop) => {
+    if (fop !== 'getxattr') return
+    src.gate = undefined
+    phase2(moving)
+    to.data = Buffer.from('original+they')
+  }
+  await sim.write(fd, 8, '+more')
+  assert.equal(to.data.toString(), 'original+they+more')
+})
+
+test('phase 1: appends of two at a time are all copied', async () => {
+  const moving = await startMigration()
+  const { sim, src, from, to } = moving
+  const fd = await sim.open('/d/f', 0o2002)
+  phase1(moving)
+  const writev = src.writev!
+  src.writev = async (frame, req) => {
+    src.writev = writev
+    from.data = Buffer.from('original+they')
+    const rep = await writev(frame, req)
+    if (rep.errno === 0) rep.prestat.size = 8
+    return rep
+  }
+  await sim.write(fd, 8, '+more')
+  assert.equal(from.data.toString(), 'original+they+more')
+  assert.equal(to.data.subarray(8).toString(), '+they+more')
+})
+
 test('phase 1: reads stay at the source; truncate and xattrs go to both', async () => {
   const moving = await startMigration()
   const { sim, fd, from, to } = moving
