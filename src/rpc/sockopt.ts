@@ -2,6 +2,9 @@
 import type { Socket } from 'node:net'
 import koffi from 'koffi'
 
+const SOL_SOCKET = 1
+const SO_SNDBUF = 7
+const SO_RCVBUF = 8
 const SOL_TCP = 6
 const TCP_KEEPINTVL = 5
 const TCP_KEEPCNT = 6
@@ -10,26 +13,33 @@ const TCP_USER_TIMEOUT = 18
 type SetSockOpt = (fd: number, level: number, name: number, value: number[], size: number) => number
 let setsockopt: SetSockOpt | undefined
 
-function setInt(fd: number, name: number, value: number): boolean {
+function setInt(fd: number, level: number, name: number, value: number): boolean {
   setsockopt ??= koffi
     .load('libc.so.6')
     .func('int setsockopt(int fd, int level, int name, const int *value, uint32_t size)')
-  return setsockopt!(fd, SOL_TCP, name, [value], 4) === 0
+  return setsockopt!(fd, level, name, [value], 4) === 0
 }
 
-/** Seconds between keepalive probes and how many may be lost; `userTimeoutMs` 0 = the kernel's. */
-export interface TcpTimeouts {
+export interface SocketTuning {
+  /** Seconds between keepalive probes. */
   readonly keepaliveInterval: number
+  /** Probes that may be lost. */
   readonly keepaliveCount: number
+  /** How long sent data may stay unacknowledged; 0 = as the kernel does. */
   readonly userTimeoutMs: number
+  /** Of the send and the receive buffer; 0 = as the kernel does. */
+  readonly windowBytes: number
 }
 
-/** False when the kernel refused one, or the socket has no descriptor (TLS wrappers). */
-export function setTcpTimeouts(socket: Socket, timeouts: TcpTimeouts): boolean {
+/** False when the kernel refused one, or the socket has no descriptor. */
+export function tuneSocket(socket: Socket, tuning: SocketTuning): boolean {
   const fd = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd
   if (fd === undefined || fd < 0) return false
-  let ok = setInt(fd, TCP_KEEPINTVL, timeouts.keepaliveInterval)
-  ok = setInt(fd, TCP_KEEPCNT, timeouts.keepaliveCount) && ok
-  if (timeouts.userTimeoutMs > 0) ok = setInt(fd, TCP_USER_TIMEOUT, timeouts.userTimeoutMs) && ok
-  return ok
+  let ok = setInt(fd, SOL_TCP, TCP_KEEPINTVL, tuning.keepaliveInterval)
+  ok = setInt(fd, SOL_TCP, TCP_KEEPCNT, tuning.keepaliveCount) && ok
+  const { userTimeoutMs, windowBytes } = tuning
+  if (userTimeoutMs > 0) ok = setInt(fd, SOL_TCP, TCP_USER_TIMEOUT, userTimeoutMs) && ok
+  if (windowBytes === 0) return ok
+  ok = setInt(fd, SOL_SOCKET, SO_SNDBUF, windowBytes) && ok
+  return setInt(fd, SOL_SOCKET, SO_RCVBUF, windowBytes) && ok
 }

@@ -13,7 +13,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { loanOf } from '../core/loan.ts'
 import { type Log, logFor } from '../observe/log.ts'
 import type { RecordReader } from './record.ts'
-import { setTcpTimeouts, type TcpTimeouts } from './sockopt.ts'
+import { type SocketTuning, tuneSocket } from './sockopt.ts'
 import {
   certificateRefused,
   NOT_TLS,
@@ -30,16 +30,25 @@ export type Address =
 
 export type AddressFamily = 'inet' | 'inet6' | 'any'
 
-export interface SocketSettings extends TcpTimeouts {
+export interface SocketSettings extends SocketTuning {
+  /** Whether the kernel probes a peer it hears nothing of. */
+  readonly keepalive: boolean
   /** Seconds without traffic before the first keepalive probe. */
   readonly keepaliveTime: number
+  /** Small writes are sent at once. */
+  readonly noDelay: boolean
+  /** Local address to connect from. */
+  readonly sourceAddress?: string | undefined
   /** Bind to a port below 1024, for servers that accept nothing else. */
   readonly privilegedPort: boolean
   readonly tls?: TlsSettings | undefined
 }
 
 export const DEFAULT_SOCKET: SocketSettings = {
+  keepalive: true,
   keepaliveTime: 20,
+  noDelay: true,
+  windowBytes: 0,
   keepaliveInterval: 2,
   keepaliveCount: 9,
   userTimeoutMs: 42_000,
@@ -201,9 +210,10 @@ export class Transport {
     const target = {
       host: address.host,
       port: address.port,
-      noDelay: true,
-      keepAlive: true,
+      noDelay: settings.noDelay,
+      keepAlive: settings.keepalive,
       keepAliveInitialDelay: settings.keepaliveTime * 1000,
+      ...(settings.sourceAddress === undefined ? {} : { localAddress: settings.sourceAddress }),
       ...(this.#localPort > 0 ? { localPort: this.#localPort } : {}),
       onread,
     }
@@ -226,8 +236,8 @@ export class Transport {
       }
     }
     this.#connected = true
-    if (this.address.transport === 'tcp' && !setTcpTimeouts(socket, this.#settings)) {
-      this.#log.debug('the kernel refused a keepalive or user-timeout setting')
+    if (this.address.transport === 'tcp' && !tuneSocket(socket, this.#settings)) {
+      this.#log.warn('the kernel refused a keepalive, user-timeout or window size setting')
     }
     this.#events.connected()
   }

@@ -57,10 +57,14 @@ export function addressFamily(options: Values): AddressFamily {
 
 export function socketSettings(options: Values): SocketSettings {
   return {
+    keepalive: options['transport.socket.keepalive'],
     keepaliveTime: options['transport.socket.keepalive-time'],
     keepaliveInterval: options['transport.socket.keepalive-interval'],
     keepaliveCount: options['transport.socket.keepalive-count'],
     userTimeoutMs: options['transport.tcp-user-timeout'] * 1000,
+    noDelay: options['transport.socket.nodelay'],
+    windowBytes: options['tcp-window-size'],
+    sourceAddress: options['transport.socket.source-addr'],
     privilegedPort: !options['client-bind-insecure'],
   }
 }

@@ -1,7 +1,7 @@
 /** Options of protocol/client as glusterd writes them into volfiles (client.c). */
 import { defineOptions } from '../../../src/core/options.ts'
 
-const NODE_SOCKETS = 'Node.js decides how sockets are read and buffered'
+const LISTENS = 'it is for who listens, and a client does not'
 const SINGLE_THREAD = 'one event loop serves all connections'
 
 export const options = defineOptions({
@@ -69,6 +69,12 @@ export const options = defineOptions({
     max: 1013,
     description: 'Seconds sent data may stay unacknowledged; 0 = as the kernel does.',
   },
+  'transport.socket.keepalive': {
+    type: 'bool',
+    default: 'on',
+    alias: ['transport.keepalive'],
+    description: 'Let the kernel probe a brick that nothing is heard of.',
+  },
   'transport.socket.keepalive-time': {
     type: 'time',
     default: '20',
@@ -129,12 +135,42 @@ export const options = defineOptions({
   },
   'tcp-window-size': {
     type: 'size',
+    default: '0',
+    max: 2 ** 30,
     alias: ['transport.tcp-window-size'],
-    noEffect: NODE_SOCKETS,
-    description: 'Socket buffer sizes.',
+    description: 'Size of the send and the receive buffer; 0 = as the kernel does.',
   },
-  'transport.socket.nodelay': { type: 'bool', noEffect: 'always on', description: 'TCP_NODELAY.' },
-  'transport.socket.lowlat': { type: 'any', noEffect: NODE_SOCKETS, description: 'Obsolete.' },
+  'transport.socket.nodelay': {
+    type: 'bool',
+    default: 'on',
+    description: 'Send small requests at once (TCP_NODELAY).',
+  },
+  'transport.socket.source-addr': {
+    type: 'any',
+    description: 'Local address to connect from.',
+  },
+  'transport.socket.bind-address': { type: 'any', noEffect: LISTENS, description: 'To listen on.' },
+  'transport.socket.listen-port': { type: 'any', noEffect: LISTENS, description: 'To listen on.' },
+  'transport.listen-backlog': {
+    type: 'any',
+    noEffect: LISTENS,
+    description: 'Connections that may wait.',
+  },
+  'transport.socket.own-thread': {
+    type: 'any',
+    noEffect: SINGLE_THREAD,
+    description: 'A thread for each connection.',
+  },
+  'transport.socket.ignore-enoent': {
+    type: 'any',
+    noEffect: 'it is about UNIX sockets, and bricks have none for clients',
+    description: 'Do not log a missing socket.',
+  },
+  'transport.socket.lowlat': {
+    type: 'any',
+    noEffect: 'small requests are sent at once anyway',
+    description: 'Obsolete.',
+  },
   'transport.socket.read-fail-log': {
     type: 'bool',
     noEffect: 'a lost connection is always logged',
