@@ -12,7 +12,7 @@ import { options as bridgeTable, FuseBridge } from '../../xlators/mount/fuse/ind
 import { clock } from '../core/clock.ts'
 import { E, errnoName } from '../core/errno.ts'
 import { GlusterError } from '../core/errors.ts'
-import { CallPool } from '../core/frame.ts'
+import { CallPool, measure } from '../core/frame.ts'
 import { InodeTable } from '../core/inode.ts'
 import { resolveOptions } from '../core/options.ts'
 import { fillDefaultFops, type ProcessContext, type Xlator } from '../core/xlator.ts'
@@ -27,6 +27,7 @@ import { bridgeOptions, type ClientSetup, volumeName } from './client-setup.ts'
 import type { Report } from './daemon.ts'
 import { errorLine, exitStatus } from './exit-status.ts'
 import { GLUSTERFS_VERSION } from './help.ts'
+import { giveBackWhenIdle } from './memory.ts'
 import { duplicateFd } from './native.ts'
 import { writePidFile } from './pid-file.ts'
 import { showAs } from './process-name.ts'
@@ -198,6 +199,8 @@ class MountClient {
     }
     run(graph)
     this.#volume.follow(run)
+    measure.samples = true
+    giveBackWhenIdle(() => this.#pool.total)
     const root = await this.#firstLookup(bridge)
     if (root.errno !== 0) throw this.#rootError(root.errno)
   }

@@ -38,8 +38,29 @@ export const ROOT_CREDS: Creds = {
   timeNsec: 0,
 }
 
-/** Whether frames take time stamps (latency per translator); switched by io-stats and .meta. */
-export const measure = { latency: false }
+/**
+ * Which requests' frames take time stamps, for the latency of each translator. `latency`: all;
+ * switched by io-stats and .meta. `samples`: so few that it costs nothing, which is all of them in
+ * quiet times; what a mount does by itself.
+ */
+export const measure = { latency: false, samples: false }
+
+/** Requests timed as samples in each window, and how long that is. */
+const SAMPLES_MAX = 50
+const SAMPLE_WINDOW_MS = 100
+
+/** Since when (monotonic ms), and how many samples it has left. */
+const sampleWindow = { since: Number.NEGATIVE_INFINITY, left: 0 }
+
+function isTimed(now: number): boolean {
+  if (measure.latency) return true
+  if (!measure.samples) return false
+  if (now - sampleWindow.since >= SAMPLE_WINDOW_MS) {
+    sampleWindow.since = now
+    sampleWindow.left = SAMPLES_MAX
+  }
+  return sampleWindow.left-- > 0
+}
 
 /** Frames a stack collects before answered ones are dropped. */
 const FRAMES_PER_STACK_MAX = 1024
@@ -53,6 +74,8 @@ export class Stack {
   readonly pool: CallPool
   /** When it started, monotonic ms. */
   readonly begin: number
+  /** Its frames take time stamps. */
+  readonly timed: boolean
   /** The newest frame; older ones hang on `prev`. */
   last: Frame | undefined
   /** Arguments of what the root frame wound last: they say which file it is about. */
@@ -66,6 +89,7 @@ export class Stack {
     this.unique = unique
     this.type = type
     this.begin = clock.now()
+    this.timed = isTimed(this.begin)
   }
 
   /** The request is answered; its frames are let go, unless something of it is held. */
@@ -169,7 +193,7 @@ export class Frame {
   /** Of a frame made by `with`: the frame whose reply a tail from here is. */
   #viewOf: Frame | undefined
   complete = false
-  /** Monotonic ms; 0 unless latency is measured. */
+  /** Monotonic ms; 0 unless the stack is timed. */
   begin = 0
   end = 0
   /** For state dumps only: what a long operation is doing. */
@@ -191,7 +215,7 @@ export class Frame {
     this.prev = stack.last
     stack.last = this
     stack.frameCount++
-    if (measure.latency) this.begin = clock.now()
+    if (stack.timed) this.begin = clock.now()
   }
 
   /** Hands the request to `sub`; its reply is ours. Use as `return frame.tail(…)`. */
@@ -250,7 +274,7 @@ export class Frame {
   /** The reply is known: ends this frame and the tails below it. */
   close(errno: number): void {
     assert(!this.complete, 'frame closed twice')
-    const now = measure.latency ? clock.now() : 0
+    const now = this.stack.timed ? clock.now() : 0
     for (let frame: Frame | undefined = this; frame !== undefined; frame = frame.#tail) {
       frame.complete = true
       frame.end = now

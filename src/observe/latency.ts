@@ -23,19 +23,20 @@ export function* fopStats(xl: Xlator): Generator<[FopName, FopStats]> {
 export const nanoseconds = (ms: number): number => Math.round(ms * 1e6)
 
 /**
- * Section `NAME.latency`: calls since it was shown last, and how long they took, in nanoseconds (0
- * unless latency is measured). Showing starts it anew, as in stock.
+ * Section `NAME.latency`: calls since it was shown last, and how long they took, in nanoseconds.
+ * Where not all were timed, those that were speak for all; 0 = none was. Showing starts it anew, as
+ * in stock.
  */
 export function dumpLatency(xl: Xlator, sink: DumpSink): void {
   sink.section(`${xl.name}.latency`)
   for (const [fop, stats] of fopStats(xl)) {
-    const count = stats.timed > 0 ? stats.timed : stats.count - stats.countShown
+    const count = stats.count - stats.countShown
     if (count > 0) {
-      const average = ((stats.total * 1e6) / Math.max(1, stats.timed)).toFixed(6)
-      const [total, min, max] = [stats.total, stats.min, stats.max].map(nanoseconds)
+      const average = stats.total / Math.max(1, stats.timed)
+      const [total, min, max] = [average * count, stats.min, stats.max].map(nanoseconds)
       sink.pair(
         `${xl.name}.latency.${fopLabel(fop)}`,
-        `AVG:${average} CNT:${count} TOTAL:${total} MIN:${min} MAX:${max}`,
+        `AVG:${(average * 1e6).toFixed(6)} CNT:${count} TOTAL:${total} MIN:${min} MAX:${max}`,
       )
     }
     restart(stats)

@@ -34,7 +34,10 @@ export function metaTree(source: TreeSource): MetaDirectory {
     ['cmdline', () => file(() => json({ Cmdlinestr: observed.commandLine }))],
     ['mallinfo', () => file(() => sections(dumpMallinfo, dumpGlobalUsage))],
     ['root', () => (observed.bridge === undefined ? directory(() => []) : xlator(observed.bridge))],
-    ['measure_latency', () => file(() => `${measure.latency ? 1 : 0}\n`, setMeasuring)],
+    [
+      'measure_latency',
+      () => file(() => `${measure.latency || measure.samples ? 1 : 0}\n`, setMeasuring),
+    ],
   ])
 }
 
@@ -170,5 +173,6 @@ function setMeasuring(text: string): 0 | Errno {
   const word = text.trim()
   if (!/^\d+$/.test(word)) return E.INVAL
   measure.latency = Number(word) !== 0
+  measure.samples = measure.latency
   return 0
 }

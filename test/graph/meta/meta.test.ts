@@ -28,6 +28,7 @@ beforeEach(async () => {
 })
 afterEach(() => {
   measure.latency = false
+  measure.samples = false
 })
 
 /** The inode at a path below the root, found as the mount does it. */
@@ -176,6 +177,7 @@ describe('.meta', () => {
     const fd = await open('.meta/measure_latency')
     await write(fd, '1\n')
     assert.equal(measure.latency, true)
+    assert.equal(await content('.meta/measure_latency'), '1\n')
     child.script.statfs = async () => ({ errno: E.NOSYS })
     await b.run('statfs', { loc: Loc.ofInode(linked(b.graph, 'f')) })
     const profile = '.meta/graphs/active/child/profile'.replace(
@@ -187,6 +189,11 @@ describe('.meta', () => {
       /^\[child\.latency\]\nchild\.latency\.STATFS = AVG:\d+\.\d{6} CNT:1 TOTAL:\d+ MIN:\d+ MAX:\d+\n$/,
     )
     assert.equal(await content(profile), '[child.latency]\n')
+    await write(fd, '0\n')
+    assert.deepEqual(measure, { latency: false, samples: false })
+    assert.equal(await content('.meta/measure_latency'), '0\n')
+    measure.samples = true
+    assert.equal(await content('.meta/measure_latency'), '1\n')
   })
 
   test('frames shows who waits where, for which file', async () => {

@@ -7,6 +7,7 @@ import { CallPool, type Frame, measure, ROOT_CREDS } from '../../../src/core/fra
 import { InodeTable } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { fillDefaultFops, Xlator } from '../../../src/core/xlator.ts'
+import { withManualClock } from '../../lib/manual-clock.ts'
 
 class Probe extends Xlator {}
 
@@ -57,6 +58,7 @@ const names = (frame: Frame) => frame.stack.frames().map((f) => `${f.xl.name}:${
 afterEach(() => {
   for (const stack of [...pool.stacks()]) stack.end()
   measure.latency = false
+  measure.samples = false
 })
 
 describe('wind and tail', () => {
@@ -94,6 +96,27 @@ describe('wind and tail', () => {
     measure.latency = true
     await begin(top).wind(top, 'access', req)
     assert.ok(top.stats.get('access')!.total > 0)
+  })
+
+  test('samples: the first requests of a while are timed, all are counted', async () => {
+    measure.samples = true
+    await withManualClock(async (manual) => {
+      const top = make(
+        'top',
+        leaf('leaf', () => ({ errno: 0 })),
+      )
+      const ask = async (times: number): Promise<(number | undefined)[]> => {
+        for (let i = 0; i < times; i++) await begin(top).wind(top, 'access', req)
+        const stats = top.stats.get('access')
+        return [stats?.count, stats?.timed]
+      }
+      assert.deepEqual(await ask(80), [80, 50])
+      manual.pass(101)
+      assert.deepEqual(await ask(10), [90, 60])
+      measure.samples = false
+      manual.pass(101)
+      assert.deepEqual(await ask(10), [100, 60])
+    })
   })
 
   test('who asks travels along; a changed frame only changes what is wound from it', async () => {
