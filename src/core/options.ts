@@ -192,7 +192,7 @@ export interface ResolvedOptions<T extends OptionTable> {
   values: OptionValues<T>
   /** Keys given but not in the table. */
   unknown: string[]
-  /** Keys given that have no effect here, with the reason. */
+  /** Keys given a value other than their default that have no effect here, with the reason. */
   noEffect: { key: string; reason: string }[]
 }
 
@@ -218,8 +218,11 @@ export function resolveOptions<T extends OptionTable>(
       continue
     }
     const spec = table[key]!
+    const byDefault = values[key]
     values[key] = parseOption(name, spec, text)
-    if (spec.noEffect !== undefined) noEffect.push({ key: name, reason: spec.noEffect })
+    // Nobody misses what glusterd writes into every volfile.
+    if (spec.noEffect === undefined || values[key] === byDefault) continue
+    noEffect.push({ key: name, reason: spec.noEffect })
   }
   return { values: values as OptionValues<T>, unknown, noEffect }
 }

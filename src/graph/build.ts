@@ -266,6 +266,15 @@ function checkChildCount(definition: XlatorDefinition, volume: VolumeDefinition)
   }
 }
 
+const said = new Set<string>()
+
+/** The same again, for every graph and change of the volume, is for debugging. */
+function sayOnce(text: string): void {
+  if (said.has(text)) log().debug(text)
+  else log().info(text)
+  said.add(text)
+}
+
 /** Options of the volume with their types; unknown and ineffective ones are logged. */
 export function typedOptions(
   definition: XlatorDefinition,
@@ -280,7 +289,7 @@ export function typedOptions(
       log().warn(`${where}: option '${key}' is not recognized`)
     }
     for (const { key, reason } of resolved.noEffect) {
-      log().info(`${where}: option '${key}' has no effect: ${reason}`)
+      sayOnce(`${where}: option '${key}' has no effect: ${reason}`)
     }
     return resolved.values
   } catch (error) {

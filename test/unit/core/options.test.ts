@@ -173,6 +173,7 @@ describe('resolveOptions', () => {
     const { unknown, noEffect } = resolve({ what: '1', gone: 'on' })
     assert.deepEqual(unknown, ['what'])
     assert.deepEqual(noEffect, [{ key: 'gone', reason: 'no such thing' }])
+    assert.deepEqual(resolve({ gone: 'no' }).noEffect, [])
   })
 
   test('a wrong value names the key as it was given', () => {
