@@ -79,6 +79,8 @@ export class LockOps implements Ops {
       // Had it moved along with the file already, asking for it once more does no harm.
       if (!left) await this.#unlock(frame, top, fd, flock)
       if (waiting.interrupted) return E.INTR
+      // The answered frames would hold the old graph for as long as the lock is waited for.
+      frame.stack.compact()
     }
   }
 
