@@ -9,7 +9,7 @@ import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { findMount } from '../fuse/mount.ts'
 import { LOG_DIRECTORY, versionText } from './help.ts'
-import { mountCommand } from './mount-options.ts'
+import { mountCommand, remountWords } from './mount-options.ts'
 import { hasXattr } from './native.ts'
 
 const USAGE = `Usage: mount.glusterfs SERVER[,SERVER...]:VOLUME[/SUBDIR] DIRECTORY [-o OPTIONS]
@@ -81,6 +81,8 @@ async function mountVolume(request: Request): Promise<void> {
     throw new MountRefused(EXIT_USAGE, USAGE.trimEnd())
   }
   const directory = resolve(request.directory)
+  const changes = remountWords(options.join(','))
+  if (changes !== undefined) return remount(directory, changes)
   const isFile = existsSync(device) && statSync(device).isFile()
   const command = mountCommand(isFile ? resolve(device) : device, options.join(','), isFile)
   for (const warning of command.warnings) process.stderr.write(`${warning}\n`)
@@ -94,6 +96,18 @@ async function mountVolume(request: Request): Promise<void> {
     throw new MountRefused(EXIT_USAGE, `Mounting glusterfs on ${directory} failed.`)
   }
   await checkAnswers(directory, command.logFile)
+}
+
+/** Without the helper, mount(8) changes the kernel's flags itself. */
+function remount(directory: string, changes: readonly string[]): void {
+  const mounted = findMount(directory)
+  if (mounted?.type !== 'fuse.glusterfs') {
+    throw new MountRefused(EXIT_MOUNTED_ALREADY, `mount.glusterfs: ${directory} is not mounted`)
+  }
+  const options = ['remount', ...changes].join(',')
+  const words = ['-i', '-t', mounted.type, '-o', options, mounted.source, directory]
+  const run = spawnSync('mount', words, { stdio: 'inherit' })
+  process.exitCode = run.status ?? EXIT_USAGE
 }
 
 function checkDirectory(directory: string): void {

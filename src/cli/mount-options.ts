@@ -161,6 +161,16 @@ function splitOptions(options: string): string[] {
   return words.filter((item) => item !== '')
 }
 
+/**
+ * What `-o remount,…` changes: the kernel's flags of the mount. The options of the client, which
+ * mount(8) adds from fstab, are those it runs with. `undefined`: it is no remount.
+ */
+export function remountWords(options: string): string[] | undefined {
+  const words = splitOptions(options)
+  if (!words.includes('remount')) return undefined
+  return words.filter((word) => /^r[ow]$/.test(word) || KERNEL_WORD.test(word))
+}
+
 function readOption(draft: Draft, word: string): void {
   const equals = word.indexOf('=')
   if (IGNORED.test(word)) return

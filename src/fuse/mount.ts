@@ -105,13 +105,22 @@ export function unmountFuse(target: string): Promise<boolean> {
   return umount(target, MNT_DETACH | UMOUNT_NOFOLLOW)
 }
 
-/** The line of /proc/self/mountinfo for the topmost mount at `target`. */
-export function findMount(target: string): { device: string; type: string } | undefined {
-  let found: { device: string; type: string } | undefined
+/** A line of /proc/self/mountinfo. `device`: major:minor. */
+interface MountLine {
+  readonly device: string
+  readonly type: string
+  readonly source: string
+}
+
+/** The topmost mount at `target`. */
+export function findMount(target: string): MountLine | undefined {
+  let found: MountLine | undefined
   for (const line of fs.readFileSync('/proc/self/mountinfo', 'latin1').split('\n')) {
     const fields = line.split(' ')
     if (unescapeOctal(fields[4] ?? '') !== Buffer.from(target).latin1Slice()) continue
-    found = { device: fields[2]!, type: fields[fields.indexOf('-') + 1]! }
+    const at = fields.indexOf('-')
+    const source = unescapeOctal(fields[at + 2] ?? '')
+    found = { device: fields[2]!, type: fields[at + 1]!, source }
   }
   return found
 }

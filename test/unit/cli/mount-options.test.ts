@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { type MountCommand, mountCommand } from '../../../src/cli/mount-options.ts'
+import { type MountCommand, mountCommand, remountWords } from '../../../src/cli/mount-options.ts'
 import { parseCommandLine } from '../../../src/cli/options.ts'
 import { GlusterError } from '../../../src/core/errors.ts'
 
@@ -148,4 +148,17 @@ describe('-o', () => {
   for (const [options, message] of wrong) {
     test(`refused: ${options}`, () => assert.equal(refused(options), message))
   }
+})
+
+test('a remount changes what the kernel keeps of the mount', () => {
+  assert.equal(remountWords('ro,log-level=DEBUG'), undefined)
+  assert.deepEqual(remountWords('remount,ro,_netdev,log-level=DEBUG,backup-volfile-servers=a:b'), [
+    'ro',
+  ])
+  assert.deepEqual(remountWords('rw,noexec,nosuid,remount,noatime'), [
+    'rw',
+    'noexec',
+    'nosuid',
+    'noatime',
+  ])
 })
