@@ -1,6 +1,6 @@
 /**
  * A byte stream to a peer: TCP, UNIX socket or TLS. Receives into the windows of a RecordReader
- * and sends what was queued during a turn of the event loop with one writev.
+ * and sends what was queued during a turn of the event loop at once, with that for other peers.
  */
 import { lookup } from 'node:dns'
 import {
@@ -12,7 +12,9 @@ import {
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { loanOf } from '../core/loan.ts'
 import { type Log, logFor } from '../observe/log.ts'
+import { forgetConnection, keepConnection } from './last-words.ts'
 import type { RecordReader } from './record.ts'
+import { type Sending, sendTogether } from './send-batch.ts'
 import { type SocketTuning, tuneSocket } from './sockopt.ts'
 import {
   certificateRefused,
@@ -90,10 +92,44 @@ export interface TransportEvents {
 }
 
 /** Drops the buffer's loan, which the queue held, when the kernel has the bytes or never will. */
-function send(socket: Socket, buffer: Buffer): void {
-  const loan = loanOf(buffer)
+function send(socket: Socket, buffer: Buffer, loan = loanOf(buffer)): void {
   if (loan === undefined) socket.write(buffer)
   else socket.write(buffer, loan.drop)
+}
+
+/** Those with something to send when this turn's work is done. */
+let scheduled: Transport[] = []
+
+function schedule(transport: Transport): void {
+  scheduled.push(transport)
+  // A tick queued from a microtask runs when all promise reactions of this turn have run, so
+  // that one system call carries every call they made, whichever peers they are for.
+  if (scheduled.length === 1) queueMicrotask(afterMicrotasks)
+}
+
+const afterMicrotasks = (): void => process.nextTick(flush)
+
+function flush(): void {
+  const transports = scheduled
+  scheduled = []
+  const together: (Sending & { transport: Transport })[] = []
+  for (const transport of transports) {
+    const buffers = transport.gather()
+    if (buffers.length === 0) continue
+    const fd = transports.length > 1 ? transport.readyFd : -1
+    if (fd < 0) {
+      transport.send(buffers, 0)
+      continue
+    }
+    let size = 0
+    for (const { length } of buffers) size += length
+    together.push({ transport, fd, buffers, size, taken: 0 })
+  }
+  if (together.length > 1) sendTogether(together)
+  for (const { transport, buffers, size, taken } of together) {
+    if (taken < size) transport.send(buffers, taken)
+    else for (const buffer of buffers) loanOf(buffer)?.drop()
+  }
 }
 
 /** One socket, from connect to close. */
@@ -106,6 +142,8 @@ export class Transport {
   #socket: Socket
   #localPort: number
   #connected = false
+  /** Of the socket while it is connected; -1 for TLS. */
+  #fd = -1
   /** The peer has said something. */
   #heard = false
   #closed = false
@@ -148,28 +186,34 @@ export class Transport {
     if (this.#scheduled) return
     this.#scheduled = true
     this.#drain = drain
-    // A tick queued from a microtask runs when all promise reactions of this turn have run, so
-    // that one writev carries every call they made.
-    queueMicrotask(this.#afterMicrotasks)
+    schedule(this)
   }
 
-  readonly #afterMicrotasks = (): void => {
-    process.nextTick(this.#flush)
-  }
-
-  readonly #flush = (): void => {
+  /** What is to be sent; nothing when it has ended meanwhile. */
+  gather(): Buffer[] {
     this.#scheduled = false
     const drain = this.#drain
-    if (drain === undefined || this.#closed || !this.#connected) return
-    const buffers = drain()
+    return drain === undefined || this.#closed || !this.#connected ? [] : drain()
+  }
+
+  /** The descriptor, if bytes may be handed to the kernel now, past Node's stream; else -1. */
+  get readyFd(): number {
+    return this.separateRecords || this.#socket.writableLength > 0 ? -1 : this.#fd
+  }
+
+  /** Sends `buffers` but for the first `skip` bytes, which the kernel has. */
+  send(buffers: readonly Buffer[], skip: number): void {
     const socket = this.#socket
-    if (buffers.length === 1 || this.separateRecords) {
-      for (const buffer of buffers) send(socket, buffer)
-      return
+    const corks = buffers.length > 1 && !this.separateRecords
+    if (corks) socket.cork()
+    let left = skip
+    for (const buffer of buffers) {
+      if (left >= buffer.length) loanOf(buffer)?.drop()
+      else if (left === 0) send(socket, buffer)
+      else send(socket, buffer.subarray(left), loanOf(buffer))
+      left = Math.max(0, left - buffer.length)
     }
-    socket.cork()
-    for (const buffer of buffers) send(socket, buffer)
-    socket.uncork()
+    if (corks) socket.uncork()
   }
 
   /** Ends it; `closed` follows unless it has ended before. */
@@ -179,6 +223,7 @@ export class Transport {
     this.#drain = undefined
     this.#reader.stop()
     this.#socket.destroy()
+    forgetConnection(this.#fd)
     this.#events.closed(reason, code)
   }
 
@@ -236,6 +281,8 @@ export class Transport {
       }
     }
     this.#connected = true
+    this.#fd = (socket as { _handle?: { fd?: number } })._handle?.fd ?? -1
+    if (this.#fd >= 0) keepConnection(this.#fd)
     if (this.address.transport === 'tcp' && !tuneSocket(socket, this.#settings)) {
       this.#log.warn('the kernel refused a keepalive, user-timeout or window size setting')
     }
