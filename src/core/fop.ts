@@ -150,7 +150,8 @@ interface Entries extends X {
 }
 
 export interface FopMap {
-  stat: { req: LocReq; rep: X & { stat: Iatt } }
+  /** `atOpen`: for an open(2), which need not see what others have not flushed yet. */
+  stat: { req: LocReq & { atOpen?: boolean }; rep: X & { stat: Iatt } }
   readlink: { req: LocReq & { size: number }; rep: X & { path: string; stat: Iatt } }
   /** `rdev`: a Linux dev_t (0x103 is 1:3), unlike the `rdev` of attributes. */
   mknod: { req: LocReq & { mode: number; rdev: number; umask: number }; rep: EntryRep }

@@ -27,9 +27,10 @@ import {
 } from './slot-writer.ts'
 
 const WRITERS = 4
-const STREAM = 'stream'
 /** The client lives this long under load, at most. */
 const LIFE_MAX_MS = 400
+/** Bricks do what they have received of a dead client. */
+const SETTLE_MS = 1000
 /** Kills between two complete heals. */
 const HEAL_EVERY = 25
 
@@ -45,12 +46,14 @@ export interface KillResult {
   tornSlots: number
   /** Reads of the appended file that failed through stock: lengths of fragments differ. */
   appendErrors: number
+  /** Files that a killed stock client left in a state in which stock can do nothing with them. */
+  lostFiles: number
   /** What must not be. */
   problems: string[]
 }
 
 interface Target {
-  readonly name: string
+  name: string
   readonly seed: number
   /** What each slot has. */
   generations: number[]
@@ -63,6 +66,7 @@ export class KillProof {
   readonly #files: Target[] = []
   #reader: Mount | undefined
   #generation = 1
+  #stream = 'stream'
   readonly result: KillResult = {
     kills: 0,
     underWay: 0,
@@ -71,6 +75,7 @@ export class KillProof {
     tornKills: 0,
     tornSlots: 0,
     appendErrors: 0,
+    lostFiles: 0,
     problems: [],
   }
 
@@ -97,10 +102,12 @@ export class KillProof {
       this.#files.push(file)
       this.#renew(file)
     }
-    writeFileSync(join(this.#reader.dir, STREAM), '')
+    writeFileSync(join(this.#reader.dir, this.#stream), '')
     while (this.result.kills < kills) {
       await this.#kill()
       this.result.kills++
+      // What stock leaves of its own cannot always be healed.
+      if (this.#client !== 'ours') continue
       if (this.result.kills % HEAL_EVERY === 0 || this.result.kills === kills) await this.#heal()
     }
     await this.#reader.unmount()
@@ -108,8 +115,20 @@ export class KillProof {
 
   /** Writes the file anew through the stock client. */
   #renew(file: Target): void {
-    writeFileSync(join(this.#reader!.dir, file.name), initialContent(file.seed))
+    file.name = this.#write(file.name, initialContent(file.seed))
     file.generations = slotsOf(file.seed).map(() => 0)
+  }
+
+  /** Under another name where a stock client left what stock cannot open; the name used. */
+  #write(name: string, content: Buffer): string {
+    try {
+      writeFileSync(join(this.#reader!.dir, name), content)
+      return name
+    } catch (error) {
+      if (this.#client === 'ours') throw error
+      this.result.lostFiles++
+      return this.#write(`${name}-`, content)
+    }
   }
 
   #log(name: string): string {
@@ -118,13 +137,17 @@ export class KillProof {
 
   async #kill(): Promise<void> {
     const mount = await this.#target.volume.mount(this.#client, UNCACHED)
-    const logs = [...this.#files.map(({ name }) => name), STREAM].map((name) => this.#log(name))
+    const logs = [...this.#files.map(({ name }) => name), this.#stream].map((name) =>
+      this.#log(name),
+    )
     for (const log of logs) writeFileSync(log, '')
     const at = (name: string): string => join(mount.dir, name)
     const writers = this.#files.map(({ name, seed }) =>
       startWriter('slots', at(name), this.#log(name), seed, this.#generation),
     )
-    writers.push(startWriter('stream', at(STREAM), this.#log(STREAM), this.result.kills))
+    writers.push(
+      startWriter('stream', at(this.#stream), this.#log(this.#stream), this.result.kills),
+    )
     const ended = Promise.all(
       writers.map((writer) => new Promise((resolve) => writer.on('exit', resolve))),
     )
@@ -136,7 +159,7 @@ export class KillProof {
     process.kill(mount.pid, 'SIGKILL')
     await ended
     await run(['umount', '-l', mount.dir], { mayFail: true })
-    await sleep(50)
+    await sleep(SETTLE_MS)
     this.#judge()
     await this.#judgeStream()
   }
@@ -216,8 +239,9 @@ export class KillProof {
     try {
       content = readFileSync(join(this.#reader!.dir, file.name))
     } catch (error) {
-      this.#problem(`${file.name}: ${String(error)}`)
-      return []
+      // Stock's kills leave files it cannot read: they are counted when they are written anew.
+      if (this.#client === 'ours') this.#problem(`${file.name}: ${String(error)}`)
+      return [0]
     }
     const bad: number[] = []
     for (const [slot, { offset, size }] of slotsOf(file.seed).entries()) {
@@ -233,9 +257,9 @@ export class KillProof {
 
   /** The appended file: through stock as far as it can read it, through ours in any case. */
   async #judgeStream(): Promise<void> {
-    const { synced, begun } = readStreamLog(this.#log(STREAM))
+    const { synced, begun } = readStreamLog(this.#log(this.#stream))
     const check = (dir: string): void => {
-      const content = readFileSync(join(dir, STREAM))
+      const content = readFileSync(join(dir, this.#stream))
       if (content.length < synced || content.length > Math.max(synced, begun)) {
         this.#problem(`${content.length} bytes appended; synced ${synced}, begun ${begun}`)
       }
@@ -251,9 +275,14 @@ export class KillProof {
       this.result.appendErrors++
     }
     if (this.#client !== 'ours') {
-      // stock may be unable to truncate it
-      rmSync(join(this.#reader!.dir, STREAM))
-      writeFileSync(join(this.#reader!.dir, STREAM), '')
+      // stock may be unable to truncate it, or to do anything with it
+      try {
+        rmSync(join(this.#reader!.dir, this.#stream))
+      } catch {
+        this.#stream += '-'
+        this.result.lostFiles++
+      }
+      writeFileSync(join(this.#reader!.dir, this.#stream), '')
       return
     }
     const mount = await this.#target.volume.mount('ours', UNCACHED)
@@ -263,12 +292,12 @@ export class KillProof {
       this.#problem(`the appended file cannot be read: ${String(error)}`)
     }
     // What is torn at its end would be taken for wrong from now on.
-    writeFileSync(join(mount.dir, STREAM), '')
+    writeFileSync(join(mount.dir, this.#stream), '')
     await mount.unmount()
   }
 
   async #heal(): Promise<void> {
-    const names = [...this.#files.map(({ name }) => name), STREAM]
+    const names = [...this.#files.map(({ name }) => name), this.#stream]
     await this.#target.healed()
     await this.#target.settled(names)
     const files = this.#files.map(({ name, seed, generations }) => ({
@@ -277,7 +306,7 @@ export class KillProof {
         slotsOf(seed).map(({ size }, slot) => slotContent(seed, slot, size, generations[slot]!)),
       ),
     }))
-    files.push({ name: STREAM, content: Buffer.alloc(0) })
+    files.push({ name: this.#stream, content: Buffer.alloc(0) })
     await this.#target.checkFiles(files)
   }
 }

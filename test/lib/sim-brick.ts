@@ -355,12 +355,8 @@ export class SimBrick extends Xlator<typeof options> {
       if (loc.name === undefined) {
         const node = this.store.resolve(loc.gfid)
         if (node === undefined) return error(E.NOENT)
-        return {
-          errno: 0,
-          stat: node.iatt(),
-          postparent: new Iatt(),
-          xdata: counted(this.store, node, xdata, askedXattrs(node, xdata)),
-        }
+        const asked = counted(this.store, node, xdata, askedXattrs(node, xdata))
+        return { errno: 0, stat: node.iatt(), postparent: new Iatt(), xdata: asked }
       }
       const parent = this.store.resolve(loc.pargfid)
       if (parent === undefined) return error(E.STALE)
@@ -370,9 +366,10 @@ export class SimBrick extends Xlator<typeof options> {
       const asked = counted(this.store, node, xdata, askedXattrs(node, xdata))
       return { errno: 0, stat: node.iatt(), postparent: parent.iatt(), xdata: asked }
     },
-    stat: (_frame, { loc }) => {
+    stat: (_frame, { loc, xdata }) => {
       const node = this.#node(loc)
-      return node === undefined ? error(E.STALE) : { errno: 0, stat: node.iatt() }
+      if (node === undefined) return error(E.STALE)
+      return { errno: 0, stat: node.iatt(), xdata: askedXattrs(node, xdata) }
     },
     fstat: (_frame, { fd, xdata }) => {
       const node = this.#fdNode(fd)

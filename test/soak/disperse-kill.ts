@@ -1,6 +1,6 @@
 /**
- * `npm run soak -- disperse-kill [COUNT [SHAPE]]`: our client is killed 200 times at random moments
- * of a write load on a 4+2 volume; the stock one, to compare, 40 times. See
+ * `npm run soak -- disperse-kill [COUNT [SHAPE [SEED]]]`: our client is killed 200 times at random
+ * moments of a write load on a 4+2 volume; the stock one, to compare, 40 times. See
  * test/lib/disperse-kill.ts.
  */
 import { KillProof } from '../lib/disperse-kill.ts'
@@ -10,6 +10,7 @@ const timeMaxMs = 60 * 60_000
 
 const count = Number(process.argv[2] ?? 200)
 const shape = process.argv[3] ?? '4+2'
+const seed = Number(process.argv[4] ?? 1)
 /** To compare: how many kills of the stock client. */
 const stockCount = Math.ceil(count / 5)
 const missing = await enterSandbox(import.meta.url, timeMaxMs)
@@ -17,9 +18,9 @@ if (missing !== false) {
   console.error(`disperse-kill: ${missing}`)
   process.exit(1)
 }
-const stock = await KillProof.run(shape, 'stock', stockCount, 2)
+const stock = await KillProof.run(shape, 'stock', stockCount, seed + 1)
 console.log(`disperse-kill: stock on ${shape}: ${JSON.stringify(stock)}`)
-const ours = await KillProof.run(shape, 'ours', count, 1)
+const ours = await KillProof.run(shape, 'ours', count, seed)
 console.log(`disperse-kill: ours on ${shape}: ${JSON.stringify(ours)}`)
 const held = ours.problems.length === 0
 console.log(held ? 'disperse-kill: all held' : 'disperse-kill: FAILED')

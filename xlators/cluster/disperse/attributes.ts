@@ -1,16 +1,17 @@
 /** Fops on attributes and xattrs. */
-import type { Dict } from '../../../src/core/dict.ts'
+import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
-import type { FopName, Rep, Req } from '../../../src/core/fop.ts'
+import type { FopName, Ok, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
-import { type Iatt, isReg } from '../../../src/core/iatt.ts'
+import { type Iatt, isReg, S_IFREG } from '../../../src/core/iatt.ts'
 import type { Loc } from '../../../src/core/loc.ts'
 import { bricksOf } from '../common/mask.ts'
+import { dispatch } from './dispatch.ts'
 import type { Disperse } from './index.ts'
 import { LOCKINFO_KEY } from './merge-dicts.ts'
 import { begin, type Intent, type Transaction } from './transaction.ts'
-import { withoutOwn, XATTR_PREFIX } from './xattrs.ts'
+import { readSize, requestCounters, withoutOwn, XATTR_PREFIX, XATTR_SIZE } from './xattrs.ts'
 
 /** Geo-replication's progress: each brick has its own. */
 const STIME = /^trusted\.glusterfs\..*\.stime$/
@@ -85,10 +86,47 @@ function setSize(tx: Transaction, ...stats: Iatt[]): void {
   for (const stat of stats) if (isReg(stat)) stat.size = tx.session.size
 }
 
-export function stat(ec: Disperse, frame: Frame, req: Req<'stat'>): Promise<Rep<'stat'>> {
+export async function stat(ec: Disperse, frame: Frame, req: Req<'stat'>): Promise<Rep<'stat'>> {
+  if (req.atOpen === true) {
+    const rep = await statUnlocked(ec, frame, req)
+    if (rep !== undefined) return rep
+  }
   return onAll(ec, frame, readsAll(at(req.loc)), 'stat', req, (tx, rep) => {
     if (rep.errno === 0) setSize(tx, rep.stat)
   })
+}
+
+/**
+ * What K bricks say when nobody is at work on the file, without a lock and what comes with it.
+ * Undefined when they do not say the same.
+ */
+async function statUnlocked(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'stat'>,
+): Promise<Ok<'stat'> | undefined> {
+  const { inode } = req.loc
+  if (!ec.isUp || inode.type !== S_IFREG) return undefined
+  const session = ec.sessionOf(inode.gfid)
+  // Its good bricks are not known yet, or its changes are under way.
+  if (session !== undefined && (!session.known || session.release)) return undefined
+  const xdata = requestCounters(req.xdata?.clone() ?? new Dict())
+  const { rep } = await dispatch(ec.children, ec.geometry.dataCount, frame, {
+    fop: 'stat',
+    targets: ec.up & (session?.good ?? ~0),
+    spread: 'some',
+    first: ec.firstBrick(inode.gfid),
+    minimum: ec.geometry.dataCount,
+    strict: 'all',
+    req: () => ({ loc: req.loc, xdata }),
+  })
+  if (rep.errno !== 0) return undefined
+  const size = readSize(rep.xdata?.getBytes(XATTR_SIZE))
+  const now = ec.sessionOf(inode.gfid)
+  if (size === undefined || now !== session) return undefined
+  rep.stat.size = session?.size ?? size
+  const rest = withoutOwn(rep.xdata!)
+  return { ...rep, xdata: rest.count === 0 ? undefined : rest }
 }
 
 export function fstat(ec: Disperse, frame: Frame, req: Req<'fstat'>): Promise<Rep<'fstat'>> {

@@ -14,7 +14,7 @@ import {
 import type { Frame } from '../../../src/core/frame.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
-import { O_TRUNC } from '../../../src/core/open-flags.ts'
+import { O_ACCMODE, O_TRUNC, O_WRONLY } from '../../../src/core/open-flags.ts'
 import * as abi from '../../../src/fuse/abi.ts'
 import type { FuseOps } from '../../../src/fuse/opcodes.ts'
 import type { FuseRequest } from '../../../src/fuse/request.ts'
@@ -102,12 +102,18 @@ export class FileOps implements Ops {
     }
     const fd = new Fd(inode, flags, request.pid)
     const now = clock.now()
-    const began = this.#bridge.seen.get(inode)?.openBegan(request.pid, now) ?? now
+    const seen = this.#bridge.seen.get(inode)
+    const began = seen?.openBegan(request.pid, now) ?? now
     inode.openedAt = Math.max(inode.openedAt, began)
     const opening = request.frame.wind(request.top, 'open', { loc, fd, flags })
     // A truncated file has no pages to keep; the kernel knows its size.
     const truncates = (flags & O_TRUNC) !== 0
-    const asking = truncates ? undefined : request.frame.wind(request.top, 'stat', { loc })
+    // Nor need anything be known for writing where there are none: attributes can be asked for.
+    const blind = (flags & O_ACCMODE) === O_WRONLY && seen?.pages !== true
+    const asking =
+      truncates || blind
+        ? undefined
+        : request.frame.wind(request.top, 'stat', { loc, atOpen: true })
     const [rep, found] = await Promise.all([opening, asking])
     if (rep.errno !== 0) return void request.error(stale(rep.errno))
     if (found?.errno === E.NOENT || found?.errno === E.STALE) {
@@ -117,9 +123,12 @@ export class FileOps implements Ops {
       return void request.error(E.STALE)
     }
     const file = this.#bridge.files.add(fd)
-    const keep = !truncates && mayKeepCache(this.#bridge, inode, found)
-    if (!keep && !truncates) await this.#lastNotified(inode)
+    // The kernel knows no more than the LOOKUP of this open told it.
+    const fresh = truncates || (blind && began < now)
+    const keep = !fresh && mayKeepCache(this.#bridge, inode, found)
+    if (!keep && !fresh) await this.#lastNotified(inode)
     const fopen = openFlagsFor(this.#bridge, file, rep.xdata) | (keep ? abi.FOPEN_KEEP_CACHE : 0)
+    if (!keep && !file.directIo) this.#bridge.sawPages(inode, false)
     if (!request.opened(file.fh, fopen)) this.#bridge.files.close(file)
   }
 
@@ -145,6 +154,7 @@ export class FileOps implements Ops {
     if (offset > Number.MAX_SAFE_INTEGER - size) return void request.data(NOTHING, 0)
     const frame = asOwner(request.frame, input.lockOwner)
     const { fd } = file
+    if (!file.directIo) this.#bridge.sawPages(fd.inode, true)
     const rep = await frame.wind(request.top, 'readv', { fd, size, offset, flags, borrows: true })
     if (rep.errno !== 0) return void request.error(rep.errno)
     if (rep.size > size) request.error(E.IO)
@@ -163,6 +173,7 @@ export class FileOps implements Ops {
     const isPage = (input.writeFlags & abi.WRITE_CACHE) !== 0
     const fd = isPage ? await pageFd(this.#bridge, request, file) : file.fd
     if (fd === undefined) return void request.error(E.IO)
+    if (!file.directIo) this.#bridge.sawPages(fd.inode, true)
     const kill = (input.writeFlags & abi.WRITE_KILL_SUIDGID) !== 0
     if (kill && this.#bridge.mayBePrivileged(fd.inode)) {
       const errno = await dropPrivileges(this.#bridge, request, fd.inode, fd)

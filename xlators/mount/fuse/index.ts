@@ -549,6 +549,11 @@ export class FuseBridge extends Xlator<typeof options> {
     this.seen.need(inode, newSeen).mode = mode
   }
 
+  /** The kernel is about to have, or has not any more, pages of the file. */
+  sawPages(inode: Inode, some: boolean): void {
+    this.seen.need(inode, newSeen).pages = some
+  }
+
   /**
    * A write by somebody unprivileged must end the file's set-uid or set-gid, as far as is known.
    */

@@ -20,6 +20,8 @@ const LOOKUP_TO_OPEN_MS = 0.05
 /** The attributes of an inode as the kernel was last told them. */
 export class Seen {
   mode = 0
+  /** The kernel may have pages of it. */
+  pages = false
   listing: Listing | undefined
   /** The last LOOKUP of it: whose it was, when it began and when it was answered, monotonic ms. */
   #lookupPid = 0

@@ -118,7 +118,9 @@ export class MdCache extends Xlator<typeof options> {
     const known = this.#statOf(req.loc.inode, req.xdata)
     if (known !== undefined) return { errno: 0, stat: known }
     const begin = this.#store.begin()
-    return look(frame.wind(this.child, 'stat', req), (rep) => {
+    // What is kept until bricks tell of changes must be all there is: nobody tells of a flush.
+    const asked = this.#store.told ? { loc: req.loc, xdata: req.xdata } : req
+    return look(frame.wind(this.child, 'stat', asked), (rep) => {
       if (rep.errno === 0) this.#store.saw(req.loc.inode, begin, rep.stat)
       else this.#store.failed(req.loc.inode, rep.errno)
       return rep

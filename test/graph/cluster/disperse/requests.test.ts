@@ -161,3 +161,34 @@ void test('without eager locks every fop takes and leaves the lock', async () =>
   const version = volume.bricks[0]!.store.at('/f')!.xattrs.get('trusted.ec.version')!
   assert.equal(version.toString('hex'), '00000000000000010000000000000001')
 })
+
+void test('stat for an open asks K bricks and takes no lock', async () => {
+  const volume = await prepared()
+  const loc = volume.mount.loc('old')
+  const found = await volume.bench.ok('stat', { loc, atOpen: true })
+  assert.equal(found.stat.size, 1 << 20)
+  assert.equal(found.xdata, undefined)
+  assert.deepEqual(takeCounts(volume), { stat: 4 })
+  assert.equal(volume.disperse.lockCount, 0)
+})
+
+void test('stat for an open: the size of a write not settled yet, by this client', async () => {
+  const volume = await prepared()
+  const fd = await openFile(volume, 'old')
+  assert.equal(await volume.mount.write(fd, 1 << 20, vectorBytes(3, 100)), 0)
+  takeCounts(volume)
+  const { stat } = await volume.bench.ok('stat', { loc: volume.mount.loc('old'), atOpen: true })
+  assert.equal(stat.size, (1 << 20) + 100)
+  assert.deepEqual(takeCounts(volume), { stat: 4 })
+  await letGo(volume)
+})
+
+void test('stat for an open while bricks differ is one like any other', async () => {
+  const volume = await prepared()
+  for (const brick of [0, 1, 2]) {
+    volume.bricks[brick]!.store.at('/old')!.xattrs.set('trusted.ec.size', Buffer.alloc(8))
+  }
+  const rep = await volume.bench.run('stat', { loc: volume.mount.loc('old'), atOpen: true })
+  assert.notEqual(rep.errno, 0)
+  assert.equal(takeCounts(volume)['inodelk'], 12)
+})
