@@ -19,7 +19,7 @@ export interface Sending {
 /** Sockets in one call, more than a set of bricks has; further ones are left to the caller. */
 const SOCKETS_MAX = 64
 /** Buffers in one call. */
-const BUFFERS_MAX = 512
+const BUFFERS_MAX = 4096
 
 // linux/aio_abi.h: struct iocb and struct io_event.
 const IOCB_BYTES = 64

@@ -1,6 +1,7 @@
 /**
- * `npm run soak -- disperse-edits [COUNT [SEED]]`: 500 random edit scripts, run by our client and
- * the stock one in turn, on dispersed volumes of four shapes. See test/lib/edit-proof.ts.
+ * `npm run soak -- disperse-edits [COUNT [SEED [SHAPE]]]`: 500 random edit scripts, run by our client
+ * and the stock one in turn, on dispersed volumes of four shapes, or one shape's share of them. See
+ * test/lib/edit-proof.ts.
  */
 import { proveEdits } from '../lib/disperse-edits.ts'
 import { enterSandbox } from '../lib/sandbox.ts'
@@ -16,6 +17,7 @@ const timeMaxMs = 60 * 60_000
 
 const count = Number(process.argv[2] ?? 500)
 const seed = Number(process.argv[3] ?? 1)
+const only = process.argv[4]
 const missing = await enterSandbox(import.meta.url, timeMaxMs)
 if (missing !== false) {
   console.error(`disperse-edits: ${missing}`)
@@ -23,6 +25,7 @@ if (missing !== false) {
 }
 let [scripts, edits, choices] = [0, 0, 0]
 for (const [index, [shape, share]] of shares.entries()) {
+  if (only !== undefined && only !== shape) continue
   const plan = { shape, scripts: Math.ceil(count * share), seed: seed + index * 10_000 }
   const result = await proveEdits({ ...plan, edits: [15, 5, 4] })
   scripts += result.scripts
