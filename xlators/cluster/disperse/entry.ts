@@ -151,19 +151,20 @@ async function renameLocked(
   transactions: readonly Transaction[],
 ): Promise<Rep<'rename'>> {
   const moved = req.oldloc.inode
-  let size = 0
-  if (moved.type === S_IFREG) {
-    const found = await lookupSize(ec, frame, Loc.ofInode(moved))
-    if (found.errno !== 0) return found
-    size = found.size
-  }
+  // By gfid: it does not matter which of the two comes first.
+  const sizing = moved.type === S_IFREG ? lookupSize(ec, frame, Loc.ofInode(moved)) : undefined
   const { rep } = await transactions[0]!.send(
     'rename' satisfies FopName,
     { spread: 'all', xdata: req.xdata, req: (_brick, xdata) => ({ ...req, xdata }) },
     transactions[1],
   )
+  const found = await sizing
   if (rep.errno !== 0) return rep
   for (const tx of transactions) tx.changed()
-  if (isReg(rep.stat)) rep.stat.size = size
+  if (isReg(rep.stat)) {
+    if (found?.errno === 0) rep.stat.size = found.size
+    // A ctime of 0 marks attributes nobody may rely on.
+    else rep.stat.ctime = 0
+  }
   return rep
 }

@@ -296,6 +296,11 @@ export class Disperse extends OverBricks<typeof options> {
     return this.#locks.size
   }
 
+  /** A fop of this client has or wants the lock of `inode`. */
+  isLocked(inode: Inode): boolean {
+    return this.#locks.has(inode.gfid)
+  }
+
   sessionOf(gfid: Gfid): Session | undefined {
     return this.#locks.get(gfid)?.session
   }

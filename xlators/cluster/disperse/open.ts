@@ -129,10 +129,24 @@ async function list<K extends 'readdir' | 'readdirp'>(
 
 export async function flush(ec: Disperse, frame: Frame, req: Req<'flush'>): Promise<Rep<'flush'>> {
   if (ec.isLost(req.fd)) return { errno: E.BADF }
+  if (!ec.isUp) return { errno: E.NOTCONN }
+  // Without a lock there is nothing to settle.
+  if (!ec.isLocked(req.fd.inode)) {
+    const answer = await dispatch(ec.children, ec.geometry.dataCount, frame, {
+      fop: 'flush',
+      targets: ec.up,
+      spread: 'all',
+      first: 0,
+      minimum: ec.geometry.dataCount,
+      strict: [],
+      req: () => req,
+    })
+    return answer.rep
+  }
   const tx = await begin(ec, frame, { inode: req.fd.inode, fd: req.fd })
   if (tx.errno !== 0) return tx
   try {
-    const settled = await tx.session.settle(frame)
+    const settled = await tx.session.settleForClose(frame)
     if (settled.errno !== 0) return settled
     const { rep } = await tx.send('flush', {
       spread: 'all',

@@ -242,15 +242,45 @@ export class Session {
     return { errno: 0 }
   }
 
-  /** Before flush and fsync: versions and size reach the bricks; dirty marks stay. */
+  /** Before an fsync: versions and size reach the bricks; dirty marks stay. */
   async settle(frame: Frame): Promise<Status> {
-    if (this.#changes[WORD_DATA] === 0 && this.#changes[WORD_METADATA] === 0) return { errno: 0 }
+    const dict = this.#unsettled()
+    return dict.count === 0 ? { errno: 0 } : this.#store(frame, dict)
+  }
+
+  /**
+   * Before a flush, with nothing else under way: versions and size reach the bricks and, while all
+   * of them are equal, the dirty marks go along (stock sends them later, in a request of their own).
+   */
+  async settleForClose(frame: Frame): Promise<Status> {
+    const dict = this.#unsettled()
+    const [data, metadata] = this.#dirty
+    if (dict.count === 0 || !(data || metadata) || !this.#isEverywhere()) {
+      return dict.count === 0 ? { errno: 0 } : this.#store(frame, dict)
+    }
+    dict.setBytes(XATTR_DIRTY, words(data ? -1 : 0, metadata ? -1 : 0))
+    const status = await this.#store(frame, dict)
+    this.#dirty.fill(false)
+    // A brick missed it: the marks are set again, and the others get a version of their own.
+    if (!this.#isEverywhere()) this.changed(data, metadata)
+    return status
+  }
+
+  #unsettled(): Dict {
     const dict = new Dict()
-    dict.setBytes(XATTR_VERSION, words(...this.#changes))
-    if (this.size !== this.#storedSize) {
+    const [data, metadata] = this.#changes
+    if (data !== 0 || metadata !== 0) dict.setBytes(XATTR_VERSION, words(data, metadata))
+    if (dict.count > 0 && this.size !== this.#storedSize) {
       dict.setBytes(XATTR_SIZE, word(this.size - this.#storedSize))
     }
-    return this.#store(frame, dict)
+    return dict
+  }
+
+  /** Every brick is there and took every change. */
+  #isEverywhere(): boolean {
+    const all = count(this.good | (this.#dataEverChanged ? this.healing : 0))
+    const { up, geometry } = this.#ec
+    return all === geometry.brickCount && count(up) === all && !this.damaged
   }
 
   /**
@@ -258,9 +288,7 @@ export class Session {
    * set now) and the versions tell who is behind.
    */
   async finish(frame: Frame): Promise<Status> {
-    const ec = this.#ec
-    const all = count(this.good | (this.#dataEverChanged ? this.healing : 0))
-    const everywhere = all === ec.geometry.brickCount && count(ec.up) === all && !this.damaged
+    const everywhere = this.#isEverywhere()
     const [data, metadata] = this.#changes
     const dict = new Dict()
     const version: [number, number] = [0, 0]

@@ -18,6 +18,7 @@ import {
   type Req,
 } from '../../../src/core/fop.ts'
 import type { Creds, Frame } from '../../../src/core/frame.ts'
+import type { Inode } from '../../../src/core/inode.ts'
 import type { OptionValues } from '../../../src/core/options.ts'
 import { defineXlator, Xlator, type XlatorInit } from '../../../src/core/xlator.ts'
 import { leavesOfGraph } from '../../../src/graph/dir-offset.ts'
@@ -57,6 +58,8 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
   failure: string | undefined
   /** Why the brick does not let us in; told once. */
   #refusal: string | undefined
+  /** Files of which a lock was asked for. */
+  readonly #locking = new WeakSet<Inode>()
 
   constructor(init: XlatorInit<ClientOptions>) {
     super(init)
@@ -143,7 +146,32 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
     if (fop === 'open' || fop === 'create') {
       return (frame, req) => this.#send(entry, frame, this.#withoutDirect(req))
     }
+    if (fop === 'lk' || fop === 'lease') {
+      return (frame, req) => {
+        const wanted = req as Req<'lk'> | Req<'lease'>
+        this.#locking.add('fd' in wanted ? wanted.fd.inode : wanted.loc.inode)
+        return this.#send(entry, frame, req)
+      }
+    }
+    if (fop === 'flush') {
+      const flush = this.#flush(entry as FopEntry<'flush'>)
+      return flush as (frame: Frame, req: Req<K>) => MaybePromise<Rep<K>>
+    }
     return (frame, req) => this.#send(entry, frame, req)
+  }
+
+  /**
+   * All a brick does at a FLUSH is to end the POSIX locks of its owner (pl_flush; posix_flush does
+   * nothing): it is not sent for files this client never asked for locks on.
+   */
+  #flush(
+    entry: FopEntry<'flush'>,
+  ): (frame: Frame, req: Req<'flush'>) => MaybePromise<Rep<'flush'>> {
+    return (frame, req) => {
+      if (this.#locking.has(req.fd.inode)) return this.#send(entry, frame, req)
+      if (this.#connection === undefined) return { errno: E.NOTCONN }
+      return this.fds.remote(req.fd, false) === undefined ? { errno: E.BADFD } : { errno: 0 }
+    }
   }
 
   #withoutDirect<K extends FopName>(req: Req<K>): Req<K> {

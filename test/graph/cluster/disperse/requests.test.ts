@@ -54,7 +54,7 @@ void test('create, write 1 KiB, close', async () => {
   assert.deepEqual(counts, {
     inodelk: 24,
     create: 6,
-    fxattrop: 18,
+    fxattrop: 12,
     writev: 6,
     flush: 6,
     xattrop: 6,
@@ -102,7 +102,7 @@ void test('overwrite of 100 bytes', async () => {
   assert.deepEqual(counts, {
     open: 6,
     inodelk: 12,
-    fxattrop: 18,
+    fxattrop: 12,
     readv: 4,
     writev: 6,
     flush: 6,
