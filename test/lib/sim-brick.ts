@@ -91,6 +91,8 @@ export class SimBrick extends Xlator<typeof options> {
   gate: ((fop: FopName, req: AnyReq) => Promise<void> | undefined) | undefined
   #up = true
   readonly #opened = new FdContext<SimNode>(this as unknown as Xlator)
+  /** What counts are the flags this brick was given: a dispersed volume's never have O_APPEND. */
+  readonly #appending = new WeakSet<Fd>()
 
   override init(): void {
     const table = this as unknown as Record<FopName, Fop<FopName>>
@@ -343,7 +345,8 @@ export class SimBrick extends Xlator<typeof options> {
     return granted ? { errno: 0 } : error(E.AGAIN)
   }
 
-  #open(fd: Fd, node: SimNode): void {
+  #open(fd: Fd, node: SimNode, flags: number): void {
+    if ((flags & O_APPEND) !== 0) this.#appending.add(fd)
     if (this.#opened.get(fd) === undefined && !node.isDir) node.openCount++
     this.#opened.set(fd, node)
   }
@@ -415,7 +418,7 @@ export class SimBrick extends Xlator<typeof options> {
         ? present
         : this.#make(frame, req, S_IFREG | (req.mode & ~req.umask & 0o7777))
       if (!(made instanceof SimNode)) return made
-      this.#open(req.fd, made)
+      this.#open(req.fd, made, req.flags)
       return { ...this.#entryReply(made, req.loc), fd: req.fd }
     },
     unlink: (_frame, { loc, xdata }) => {
@@ -464,14 +467,14 @@ export class SimBrick extends Xlator<typeof options> {
       const node = this.#node(loc)
       if (node === undefined) return error(E.NOENT)
       if ((flags & O_TRUNC) !== 0) this.#resize(node, 0)
-      this.#open(fd, node)
+      this.#open(fd, node, flags)
       return { errno: 0, fd }
     },
     opendir: (_frame, { loc, fd }) => {
       const node = this.#node(loc)
       if (node === undefined) return error(E.NOENT)
       if (!node.isDir) return error(E.NOTDIR)
-      this.#open(fd, node)
+      this.#open(fd, node, 0)
       return { errno: 0, fd }
     },
     readv: (_frame, { fd, offset, size }) => {
@@ -485,7 +488,7 @@ export class SimBrick extends Xlator<typeof options> {
     writev: (_frame, { fd, data, size, offset, xdata }) => {
       const node = this.#fdNode(fd)
       const rep = this.#modify(node, () => {
-        const at = (fd.flags & O_APPEND) !== 0 ? node!.data.length : offset
+        const at = this.#appending.has(fd) ? node!.data.length : offset
         if (at + size > node!.data.length) this.#resize(node!, at + size)
         if (!this.arbiter) Buffer.concat(data).copy(node!.data, at)
       })
