@@ -4,9 +4,10 @@
  * No protocol of these bricks makes a write atomic: a client killed between the requests to two
  * bricks leaves a stripe of old and new fragments, and so does the kernel's reset of a connection
  * with unread answers, upon which a brick drops requests it had received. Nobody can tell later
- * which are which, so such a torn stripe reads as neither (stock's as well as ours). What must hold:
- * only stripes under a write at that moment are torn, nothing else changes, no read fails, and heal
- * gets everything clean. How many are torn is counted, to be compared with stock.
+ * which are which, so such a torn stripe reads as neither. Stock leaves them; ours sends to all
+ * bricks by one system call, and its connections outlive it, so that every write is there or not.
+ * Whatever is torn may only be what was being written at that moment, nothing else changes, no read
+ * fails, and heal gets everything clean.
  */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
