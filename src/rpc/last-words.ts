@@ -90,17 +90,18 @@ class Keeper {
   }
 }
 
-const open = new Set<number>()
+/** By owner: a number is given to another connection as soon as the first one fails. */
+const open = new Map<object, number>()
 let keeper: Keeper | undefined
 
-/** A connection's descriptor, from when it is open until `forgetConnection`. */
-export function keepConnection(fd: number): void {
-  open.add(fd)
-  keeper?.keep([...open])
+/** The descriptor of `owner`'s connection, from when it is open until `forgetConnection`. */
+export function keepConnection(owner: object, fd: number): void {
+  open.set(owner, fd)
+  keeper?.keep([...open.values()])
 }
 
-export function forgetConnection(fd: number): void {
-  if (open.delete(fd)) keeper?.keep([...open])
+export function forgetConnection(owner: object): void {
+  if (open.delete(owner)) keeper?.keep([...open.values()])
 }
 
 /**
@@ -109,6 +110,6 @@ export function forgetConnection(fd: number): void {
  */
 export function keepersEnd(): number | undefined {
   keeper ??= Keeper.create()
-  keeper?.keep([...open])
+  keeper?.keep([...open.values()])
   return keeper?.end
 }

@@ -97,6 +97,10 @@ function send(socket: Socket, buffer: Buffer, loan = loanOf(buffer)): void {
   else socket.write(buffer, loan.drop)
 }
 
+/** -1 as soon as Node has closed it: the number may mean another socket then. */
+const descriptorOf = (socket: Socket): number =>
+  (socket as { _handle?: { fd?: number } | null })._handle?.fd ?? -1
+
 /** Those with something to send when this turn's work is done. */
 let scheduled: Transport[] = []
 
@@ -142,8 +146,6 @@ export class Transport {
   #socket: Socket
   #localPort: number
   #connected = false
-  /** Of the socket while it is connected; -1 for TLS. */
-  #fd = -1
   /** The peer has said something. */
   #heard = false
   #closed = false
@@ -198,7 +200,8 @@ export class Transport {
 
   /** The descriptor, if bytes may be handed to the kernel now, past Node's stream; else -1. */
   get readyFd(): number {
-    return this.separateRecords || this.#socket.writableLength > 0 ? -1 : this.#fd
+    const socket = this.#socket
+    return this.separateRecords || socket.writableLength > 0 ? -1 : descriptorOf(socket)
   }
 
   /** Sends `buffers` but for the first `skip` bytes, which the kernel has. */
@@ -223,7 +226,7 @@ export class Transport {
     this.#drain = undefined
     this.#reader.stop()
     this.#socket.destroy()
-    forgetConnection(this.#fd)
+    forgetConnection(this)
     this.#events.closed(reason, code)
   }
 
@@ -281,8 +284,8 @@ export class Transport {
       }
     }
     this.#connected = true
-    this.#fd = (socket as { _handle?: { fd?: number } })._handle?.fd ?? -1
-    if (this.#fd >= 0) keepConnection(this.#fd)
+    const fd = descriptorOf(socket)
+    if (fd >= 0) keepConnection(this, fd)
     if (this.address.transport === 'tcp' && !tuneSocket(socket, this.#settings)) {
       this.#log.warn('the kernel refused a keepalive, user-timeout or window size setting')
     }

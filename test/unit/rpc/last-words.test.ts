@@ -15,7 +15,7 @@ import { forgetConnection, keepConnection, keepersEnd } from '${module}'
 const open = () => new Promise((resolve) => {
   const socket = connect(Number(process.argv[1]), '127.0.0.1', () => {
     socket.pause()
-    keepConnection(socket._handle.fd)
+    keepConnection(socket, socket._handle.fd)
     resolve(socket)
   })
 })
@@ -26,9 +26,8 @@ await new Promise((resolve) => keeper.once('spawn', resolve))
 console.log(keeper.pid)
 sockets.push(await open())
 const [closed] = sockets.splice(1, 1)
-const { fd } = closed._handle
 closed.destroy()
-forgetConnection(fd)
+forgetConnection(closed)
 for (const socket of sockets) socket.write('last words')
 setTimeout(() => process.kill(process.pid, 'SIGKILL'), 100)
 `
