@@ -108,8 +108,9 @@ export class FileOps implements Ops {
     const opening = request.frame.wind(request.top, 'open', { loc, fd, flags })
     // A truncated file has no pages to keep; the kernel knows its size.
     const truncates = (flags & O_TRUNC) !== 0
-    // Nor need anything be known for writing where there are none: attributes can be asked for.
-    const blind = (flags & O_ACCMODE) === O_WRONLY && seen?.pages !== true
+    // Where there are none, nothing need be known for writing, for attributes can be asked for, nor
+    // right after the LOOKUP of the same open(2), which has told them.
+    const blind = seen?.pages !== true && ((flags & O_ACCMODE) === O_WRONLY || began < now)
     const asking =
       truncates || blind
         ? undefined
