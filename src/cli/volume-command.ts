@@ -14,7 +14,7 @@ import { healVolume, pendingHeals } from '../server/heal.ts'
 import { ManagementServer } from '../server/management.ts'
 import { signal } from '../server/run-file.ts'
 import { parseCreate, parseDisperse } from '../server/shape.ts'
-import { type Volume, VolumeStore } from '../server/volume.ts'
+import { setWidth, type Volume, VolumeStore } from '../server/volume.ts'
 import { lockForLife } from '../sys/lock.ts'
 import { exitStatus } from './exit-status.ts'
 import { healInfoText, infoText, statusText } from './volume-text.ts'
@@ -75,7 +75,10 @@ function program(): Command {
   command
     .command('shutdown')
     .description('end the management server and all bricks')
-    .action(async () => void (await must(store(), { command: 'shutdown' })))
+    .action(async () => {
+      await must(store(), { command: 'shutdown' })
+      say('shutdown: success')
+    })
   command
     .command('serve')
     .description('run the management server in the foreground')
@@ -223,6 +226,7 @@ async function startServer(globals: Globals, store: VolumeStore): Promise<void> 
 
 async function heal(store: VolumeStore, name: string, infoOnly: boolean): Promise<void> {
   const volume = store.load(name)
+  if (setWidth(volume) === 1) throw refuse(`Volume ${name} is not of type replicate or disperse`)
   const { port, bricks } = await must(store, { command: 'status', volume: name })
   if (infoOnly) {
     say(healInfoText(bricks))

@@ -1,4 +1,5 @@
 /** Volfiles of embedded volumes: what a brick is made of, and what a client mounts. */
+import { statSync } from 'node:fs'
 import { isArbiter, setWidth, type Volume } from './volume.ts'
 import { clientLayers, optionsOf } from './volume-options-table.ts'
 
@@ -38,6 +39,21 @@ function watched({ name, disperse, replica }: Volume): Record<string, string> {
   }
 }
 
+/** How many of the volume's bricks, itself among them, share the brick's file system. */
+function onSameDisk({ bricks }: Volume, path: string): number {
+  const own = disk(path)
+  return bricks.filter((brick) => brick === path || disk(brick) === own).length
+}
+
+function disk(brick: string): number | undefined {
+  try {
+    return statSync(brick).dev
+  } catch {
+    // Not there now: the brick will say so.
+    return undefined
+  }
+}
+
 /** A brick: posix, (arbiter,) access-control, locks, upcall, index, server. `port` 0 = any. */
 export function brickVolfile(volume: Volume, path: string, host: string, port = 0): string {
   const { name } = volume
@@ -51,8 +67,7 @@ export function brickVolfile(volume: Volume, path: string, host: string, port = 
   const posix = {
     directory: path,
     'volume-id': volume.id,
-    // All bricks are on one machine, and most likely on one file system.
-    'shared-brick-count': volume.bricks.length,
+    'shared-brick-count': onSameDisk(volume, path),
     'fips-mode-rchecksum': 'on',
   }
   const server = {

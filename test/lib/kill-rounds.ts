@@ -206,6 +206,7 @@ export class KillRounds {
   }
 
   async #heal(): Promise<void> {
+    if (this.#spare === 0) return
     const { status, stdout, stderr } = await this.#volume.fails('heal', 'vol')
     assert.equal(status, 0, stdout + stderr)
     const info = await this.#volume.gluster('heal', 'vol', 'info')
