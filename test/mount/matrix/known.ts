@@ -186,6 +186,11 @@ const embedded: Known[] = [
     why: 'our bricks do not open with O_DIRECT: reads and writes need no alignment',
   },
   {
+    at: /^\/\.glusterfs-anonymous-inode-/,
+    ours: 'any',
+    why: 'glusterd starts a self-heal daemon, which makes this directory; here the first heal does',
+  },
+  {
     at: /^\/rename-links\/kept\/xattrs.gfid2path$/,
     ours: '["/rename-links/kept"]',
     why: 'stock keeps the path of a name that a rename replaced',

@@ -373,6 +373,9 @@ describe('storage/posix', { skip: brickSkip() }, () => {
     const set = { fd, stat: old, valid: SET_ATTR_ATIME | SET_ATTR_MTIME }
     const before1970 = times(await brick.ok('fsetattr', set, creds(0, 7000)))
     assert.deepEqual(before1970, [-5, -86_400, 7000])
+    // As stock's replicate sends it: late, with the flags of the write before.
+    const late = times(await brick.ok('fsync', { fd, datasync: true }, creds(3, 6500)))
+    assert.deepEqual(late, [-5, -86_400, 7000])
     const plain = await brick.mknod(brick.root, 'untimed')
     assert.equal(getXattr(handle(plain.gfid), 'trusted.glusterfs.mdata'), -E.NODATA)
     fd.release()

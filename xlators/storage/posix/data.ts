@@ -244,10 +244,10 @@ function skipBytes(vectors: readonly Buffer[], count: number): Buffer[] {
 
 // --- changes of size and allocation --------------------------------------------------------------
 
-/** Prestat, a step, stamp, poststat. */
+/** Prestat, a step, stamp (of `frame`, if given), poststat. */
 async function changed(
   brick: Brick,
-  frame: Frame,
+  frame: Frame | undefined,
   file: Opened,
   xdata: Dict | undefined,
   step: () => MaybePromise<number>,
@@ -256,7 +256,7 @@ async function changed(
   if (typeof prestat === 'number') return failDone(file, prestat)
   const rc = await step()
   if (rc < 0) return failDone(file, rc)
-  stampSelf(file.fd, frame.creds)
+  if (frame !== undefined) stampSelf(file.fd, frame.creds)
   const poststat = iattOf(file.fd, file.gfid)
   if (typeof poststat === 'number') return failDone(file, poststat)
   const reply = xdataFor(brick, file.fd, file.gfid, poststat, xdata)
@@ -381,10 +381,11 @@ export function seek(brick: Brick, req: Req<'seek'>): Rep<'seek'> {
   return offset < 0 ? fail(offset) : { errno: 0, offset }
 }
 
-export async function fsync(brick: Brick, frame: Frame, req: Req<'fsync'>): Promise<Rep<'fsync'>> {
+export async function fsync(brick: Brick, req: Req<'fsync'>): Promise<Rep<'fsync'>> {
   const file = fileOf(brick, req.fd)
   if (file.errno !== 0) return file
-  return changed(brick, frame, file, req.xdata, () => data.sync(file.fd, req.datasync))
+  // Stock's replicate sends it late, with the time flags of the write or truncate before it.
+  return changed(brick, undefined, file, req.xdata, () => data.sync(file.fd, req.datasync))
 }
 
 export async function fsyncdir(brick: Brick, req: Req<'fsyncdir'>): Promise<Rep<'fsyncdir'>> {

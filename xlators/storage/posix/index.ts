@@ -128,7 +128,7 @@ export class Posix extends Xlator<typeof options> {
 
   /** Nothing is buffered here; features/locks acts on it. */
   flush: Fop<'flush'> = () => ({ errno: 0 })
-  fsync: Fop<'fsync'> = (frame, req) => data.fsync(this.#brick, frame, req)
+  fsync: Fop<'fsync'> = (_frame, req) => data.fsync(this.#brick, req)
 
   setxattr: Fop<'setxattr'> = (frame, req) => {
     const object = objectOf(this.#brick, req.loc)
