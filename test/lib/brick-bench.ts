@@ -23,12 +23,12 @@ import { testProcess } from './scripted.ts'
 const O_RDWR = 2
 
 /** Why bricks cannot be tested here, or false. trusted.* needs root and a real file system. */
-export function brickSkip(): string | false {
-  const dir = mkdtempSync(join(tmpdir(), 'glusterfs-ts-probe-'))
+export function brickSkip(base = tmpdir()): string | false {
+  const dir = mkdtempSync(join(base, 'glusterfs-ts-probe-'))
   try {
     const rc = setXattr(dir, 'trusted.glusterfs-ts.probe', Buffer.from('1'), 0)
     if (rc >= 0) return false
-    return rc === -1 ? 'needs root (trusted.* xattrs)' : `${tmpdir()} takes no trusted.* xattrs`
+    return rc === -1 ? 'needs root (trusted.* xattrs)' : `${base} takes no trusted.* xattrs`
   } finally {
     rmSync(dir, { recursive: true })
   }

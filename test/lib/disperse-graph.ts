@@ -10,6 +10,7 @@ import { buildGraph } from '../../src/graph/build.ts'
 import { parseVolfile } from '../../src/graph/volfile.ts'
 import { Codec } from '../../xlators/cluster/disperse/codec/codec.ts'
 import disperseDefinition, { type Disperse } from '../../xlators/cluster/disperse/index.ts'
+import { makeStore } from './disk-store.ts'
 import { MiniMount } from './mini-mount.ts'
 import { Bench, settle, testProcess } from './scripted.ts'
 import simBrick, { type SimBrick } from './sim-brick.ts'
@@ -66,10 +67,10 @@ export async function disperseGraph(
     process: testProcess,
   })
   const bricks = names.map((name) => graph.find(name) as unknown as SimBrick)
-  bricks.forEach((brick, index) => {
+  for (const [index, brick] of bricks.entries()) {
     brick.client = client
-    if (stores !== undefined) brick.store = stores[index]!
-  })
+    brick.store = stores?.[index] ?? (await makeStore('vol'))
+  }
   graph.start()
   const bench = new Bench(graph, disperseDefinition)
   const disperse = graph.find('xl') as unknown as Disperse

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict'
 import type { Fd } from '../../src/core/fd.ts'
 import replicateDefinition, { type Replicate } from '../../xlators/cluster/replicate/index.ts'
+import { makeStore } from './disk-store.ts'
 import type { SimBrick } from './sim-brick.ts'
 import { type SimMount, simGraph } from './sim-graph.ts'
-import { SimStore } from './sim-store.ts'
+import type { SimStore } from './sim-store.ts'
 
 export interface ReplicateGraph {
   mount: SimMount
@@ -29,7 +30,11 @@ export async function replicateGraph(input: ReplicateInput = {}): Promise<Replic
     ...options.map(([key, value]) => `option ${key} ${value}`),
     `subvolumes ${names.join(' ')}\nend-volume\n`,
   ].join('\n')
-  const stores = new Map(names.map((name, i) => [name, input.stores?.[i] ?? new SimStore()]))
+  const stores = new Map<string, SimStore>()
+  const isArbiter = input.options?.['arbiter-count'] === '1'
+  for (const [i, name] of names.entries()) {
+    stores.set(name, input.stores?.[i] ?? (await makeStore('V', isArbiter && i === 2)))
+  }
   const client = input.client ?? 'client-0'
   const mount = await simGraph({ volfile, xlators: [replicateDefinition], stores, client })
   const { bricks } = mount

@@ -22,6 +22,7 @@ import { defineXlator, Xlator, type XlatorDefinition } from '../../src/core/xlat
 import { buildGraph, type Graph, typedOptions } from '../../src/graph/build.ts'
 import { parseVolfile } from '../../src/graph/volfile.ts'
 import type { DumpSink } from '../../src/observe/dump.ts'
+import { fops } from './sim-store.ts'
 
 export interface Call<K extends FopName = FopName> {
   fop: K
@@ -244,7 +245,10 @@ export const locOf = (inode: Inode): Loc => {
 
 /** Lets every promise that can settle do so. */
 export async function settle(): Promise<void> {
-  for (let i = 0; i < 20; i++) await new Promise<void>((resolve) => setImmediate(resolve))
+  for (let i = 0; i < 20; i++) {
+    await new Promise<void>((resolve) => setImmediate(resolve))
+    if (fops.underWay > 0) i = 0
+  }
 }
 
 /** Whether `rep` still has no answer when everything that can move has moved. */

@@ -35,7 +35,7 @@ import { decodeRdev } from '../../src/fuse/abi.ts'
 import { decodeDirOffset, encodeDirOffset, leavesOfGraph } from '../../src/graph/dir-offset.ts'
 import { setattr } from './sim-attributes.ts'
 import type { SimLock } from './sim-locks.ts'
-import { SimNode, SimStore } from './sim-store.ts'
+import { type Disk, SimNode, SimStore } from './sim-store.ts'
 import {
   askedXattrs,
   counted,
@@ -60,6 +60,8 @@ const INTERNAL = new Set([
   'umask',
   'mode',
 ])
+
+const OPENS: ReadonlySet<FopName> = new Set(['open', 'create', 'opendir'])
 
 const options = defineOptions({})
 
@@ -106,6 +108,8 @@ export class SimBrick extends Xlator<typeof options> {
         if (errno !== undefined) return error(errno)
         await this.gate?.(fop, req as AnyReq)
         if (!this.#up) return error(E.NOTCONN)
+        const { disk } = this.store
+        if (disk !== undefined) return this.#onDisk(disk, frame, fop, req)
         return own[fop]?.(frame, req) ?? error(E.NOSYS)
       }
     }
@@ -113,6 +117,25 @@ export class SimBrick extends Xlator<typeof options> {
 
   override notify(event: { type: string }): void {
     if (event.type === 'parent-up') this.notifyParents({ type: 'child-up' })
+  }
+
+  /** What protocol/server makes of it: a gfid that is gone is ESTALE, where no name was asked. */
+  async #onDisk(disk: Disk, frame: Frame, fop: FopName, req: Req<FopName>) {
+    const client = disk.client(this.client)
+    // A lock may be waited for.
+    const counts = !fop.endsWith('lk')
+    if (counts) disk.begun()
+    try {
+      const rep = await frame.with({ client }).wind(disk.top, fop, req)
+      if (rep.errno === 0 && OPENS.has(fop)) {
+        this.#opened.set((req as AnyReq).fd!, new SimNode(NULL_GFID, S_IFREG))
+      }
+      const isByGfid = (req as AnyReq).loc !== undefined && (req as AnyReq).loc?.name === undefined
+      if (rep.errno === E.NOENT && isByGfid && fop !== 'lookup') return { ...rep, errno: E.STALE }
+      return rep
+    } finally {
+      if (counts) disk.ended()
+    }
   }
 
   override release(_fd: Fd): void {
@@ -129,7 +152,8 @@ export class SimBrick extends Xlator<typeof options> {
   /** Brings the brick up or down and tells the graph. */
   set up(up: boolean) {
     this.#up = up
-    if (!up) this.store.locks.disconnected(this.client)
+    if (!up && this.store.disk !== undefined) this.store.disk.disconnected(this.client)
+    else if (!up) this.store.locks.disconnected(this.client)
     this.notifyParents({ type: up ? 'child-up' : 'child-down' })
   }
 

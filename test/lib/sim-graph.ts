@@ -12,7 +12,7 @@ import type { Xlator, XlatorDefinition } from '../../src/core/xlator.ts'
 import { buildGraph, type Graph } from '../../src/graph/build.ts'
 import { parseVolfile } from '../../src/graph/volfile.ts'
 import simBrick, { SimBrick } from './sim-brick.ts'
-import type { SimStore } from './sim-store.ts'
+import { fops, type SimStore } from './sim-store.ts'
 
 const CREATE_FLAGS = 0o100 | 0o2
 
@@ -127,6 +127,7 @@ export class SimMount {
   async settle(): Promise<void> {
     for (let i = 0; i < 200 && this.graph.pool.count > 0; i++) {
       await new Promise((resolve) => setImmediate(resolve))
+      if (fops.underWay > 0) i = 0
     }
   }
 

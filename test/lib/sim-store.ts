@@ -2,8 +2,10 @@
  * The storage of a simulated brick: an in-memory POSIX file system whose objects are known by gfid,
  * with xattrs, open counts and directory cookies. Several SimBricks (clients) may share one store.
  */
+import type { Client } from '../../src/core/client.ts'
 import { type Gfid, gfidText, NULL_GFID, ROOT_GFID } from '../../src/core/gfid.ts'
 import { Iatt, S_IFDIR, S_IFMT, S_IFREG, setInoFromGfid } from '../../src/core/iatt.ts'
+import type { Xlator } from '../../src/core/xlator.ts'
 import { SimLocks } from './sim-locks.ts'
 
 export interface SimEntry {
@@ -69,7 +71,22 @@ export class SimNode {
   }
 }
 
+/** Fops that real bricks have begun and not answered: `settle` waits for them. */
+export const fops = { underWay: 0 }
+
+/** A real brick in a simulated one's place (disk-store.ts). */
+export interface Disk {
+  /** Its uppermost translator. */
+  readonly top: Xlator
+  client(name: string): Client
+  disconnected(name: string): void
+  /** A fop is on its way, and answered. */
+  begun(): void
+  ended(): void
+}
+
 export class SimStore {
+  readonly disk: Disk | undefined
   readonly root: SimNode
   readonly byGfid = new Map<Gfid, SimNode>()
   readonly locks = new SimLocks()
@@ -80,7 +97,8 @@ export class SimStore {
   ffree = 900_000
   #ticks = 0
 
-  constructor() {
+  constructor(disk?: Disk) {
+    this.disk = disk
     this.root = new SimNode(ROOT_GFID, S_IFDIR | 0o755)
     this.byGfid.set(ROOT_GFID, this.root)
   }

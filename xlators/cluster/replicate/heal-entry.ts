@@ -56,8 +56,9 @@ export function healEntries(afr: Replicate, frame: Frame, dir: Inode): Promise<H
     if (healed.errno !== 0) return healed
     return underLock(afr, frame, whole, 'wait', async () => {
       if (sources !== 0) await restoreTimes(afr, frame, loc, sources, copies)
-      const granular = afr.options['granular-entry-heal']
-      const xdata = granular ? new Dict().setInt('glusterfs.xattrop-purge-index', 1) : undefined
+      const purge =
+        afr.options['granular-entry-heal'] && (await isUnchanged(afr, frame, dir, copies))
+      const xdata = purge ? new Dict().setInt('glusterfs.xattrop-purge-index', 1) : undefined
       return settle(afr, frame, dir, copies, {
         slots: full ? [ENTRY, DATA] : [ENTRY],
         failed: 0,
@@ -83,6 +84,28 @@ async function prepare(
   const marked = copies.some(({ xdata }) => afr.changes.blamed(xdata, DATA) !== 0)
   const full = !afr.options['granular-entry-heal'] || marked
   return { errno: 0, copies, sources, full, isClean: isClean && !marked }
+}
+
+/**
+ * Was nothing put on record since the heal began? Else names may have been noted that it has not
+ * seen: taken out of the index with the others, no later heal would look at them.
+ */
+async function isUnchanged(
+  afr: Replicate,
+  frame: Frame,
+  dir: Inode,
+  copies: Copies,
+): Promise<boolean> {
+  const found = await readCopies(afr, frame, dir)
+  if (found.errno !== 0) return false
+  const { changes } = afr
+  return found.copies.every(({ xdata }, brick) => {
+    const before = copies[brick]?.xdata
+    return (
+      changes.unfinished(xdata, ENTRY) === changes.unfinished(before, ENTRY) &&
+      String(changes.blames(xdata, ENTRY)) === String(changes.blames(before, ENTRY))
+    )
+  })
 }
 
 async function restoreTimes(

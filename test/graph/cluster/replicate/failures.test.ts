@@ -4,9 +4,16 @@ import { describe, test } from 'node:test'
 import { Dict } from '../../../../src/core/dict.ts'
 import { E } from '../../../../src/core/errno.ts'
 import type { Fd } from '../../../../src/core/fd.ts'
-import type { FopName } from '../../../../src/core/fop.ts'
+import { type FopName, XATTROP_ADD_ARRAY } from '../../../../src/core/fop.ts'
+import { type Frame, ROOT_CREDS } from '../../../../src/core/frame.ts'
 import { newGfid } from '../../../../src/core/gfid.ts'
 import { S_IFREG, SET_ATTR_MODE } from '../../../../src/core/iatt.ts'
+import { Loc } from '../../../../src/core/loc.ts'
+import type { Xlator } from '../../../../src/core/xlator.ts'
+import { healCreds } from '../../../../xlators/cluster/common/heal-queue.ts'
+import { ENTRY, NOTHING, PLUS_ONE } from '../../../../xlators/cluster/replicate/change-log.ts'
+import { healEntries } from '../../../../xlators/cluster/replicate/heal-entry.ts'
+import { onDisk, simStores } from '../../../lib/disk-store.ts'
 import { withManualClock } from '../../../lib/manual-clock.ts'
 import {
   close,
@@ -257,7 +264,7 @@ void describe('writes', () => {
   })
 
   void test('a brick without the file is blamed, not an error', async () => {
-    const volume = await prepared()
+    const volume = await prepared({ stores: simStores(3) })
     const { store } = volume.bricks[1]!
     store.remove(store.root, 'old')
     const fd = await volume.mount.open('/old')
@@ -400,7 +407,7 @@ void describe('names', () => {
   })
 
   void test('a brick that had another file of the name is outvoted and blamed', async () => {
-    const volume = await prepared()
+    const volume = await prepared({ stores: simStores(3) })
     const { store } = volume.bricks[1]!
     volume.bricks[0]!.up = false
     volume.bricks[2]!.up = false
@@ -543,4 +550,49 @@ void describe('reads', () => {
     await letGo(volume)
     assert.ok(volume.bricks[1]!.isOpen(fd))
   })
+})
+
+void test('a name noted while a heal ran stays on record for the next', {
+  skip: !onDisk,
+}, async () => {
+  const volume = await prepared({ options: { 'granular-entry-heal': 'on' } })
+  const { mount, bricks, afr } = volume
+  const dir = (await mount.loc('/dir')).inode
+  const inJob = (job: (frame: Frame) => Promise<void>): Promise<void> =>
+    mount.graph.pool.background(afr as unknown as Xlator, 'heal', ROOT_CREDS, job)
+  const heal = (): Promise<void> =>
+    inJob(async (frame) => {
+      assert.equal((await healEntries(afr, frame.with(healCreds()), dir)).errno, 0)
+    })
+  bricks[1]!.up = false
+  await mount.writeFile('/dir/early', 'early')
+  await letGo(volume)
+  // A creation that began before the brick came back and is recorded after the heal has listed.
+  const xdata = new Dict().setGfid('gfid-req', newGfid())
+  const late = (): Promise<void> => {
+    bricks[1]!.gate = undefined
+    return inJob(async (frame) => {
+      for (const brick of [0, 2]) {
+        const { top } = bricks[brick]!.store.disk!
+        const loc = Loc.ofName(dir, 'late', mount.table.newInode())
+        const made = { loc, mode: S_IFREG | 0o644, rdev: 0, umask: 0, xdata }
+        assert.equal((await frame.wind(top, 'mknod', made)).errno, 0)
+        const noted = await frame.wind(top, 'xattrop', {
+          loc: Loc.ofInode(dir),
+          op: XATTROP_ADD_ARRAY,
+          dict: afr.changes.xattrop(1 << 1, PLUS_ONE[ENTRY]!, NOTHING),
+          xdata: new Dict().setStr('glusterfs.xattrop-entry-create', 'late'),
+        })
+        assert.equal(noted.errno, 0)
+      }
+    })
+  }
+  bricks[1]!.up = true
+  bricks[1]!.gate = (fop) => (fop === 'setattr' ? late() : undefined)
+  await heal()
+  assert.equal(bricks[1]!.gate, undefined)
+  await heal()
+  for (const name of ['early', 'late']) {
+    assert.ok(bricks[1]!.store.at(`/dir/${name}`) !== undefined, name)
+  }
 })

@@ -5,6 +5,7 @@ import { E } from '../../../../src/core/errno.ts'
 import { F_RDLCK, F_SETLK, F_UNLCK, F_WRLCK, type Flock } from '../../../../src/core/fop.ts'
 import type { Xlator } from '../../../../src/core/xlator.ts'
 import { Quorum } from '../../../../xlators/cluster/replicate/quorum.ts'
+import { simStores } from '../../../lib/disk-store.ts'
 import {
   letGo,
   mark,
@@ -12,6 +13,7 @@ import {
   replicateGraph,
   takeCounts,
 } from '../../../lib/replicate-graph.ts'
+import type { SimStore } from '../../../lib/sim-store.ts'
 
 void test('quorum', () => {
   const sets = (quorum: Quorum, all: number) =>
@@ -29,8 +31,12 @@ async function readers(volume: ReplicateGraph, count: number): Promise<number[]>
   return takeCounts(volume).map(({ readv }) => readv ?? 0)
 }
 
-async function withFiles(options: Record<string, string>, count = 12): Promise<ReplicateGraph> {
-  const volume = await replicateGraph({ options })
+async function withFiles(
+  options: Record<string, string>,
+  count = 12,
+  stores?: readonly SimStore[],
+): Promise<ReplicateGraph> {
+  const volume = await replicateGraph({ options, ...(stores && { stores }) })
   for (let i = 0; i < count; i++) await volume.mount.writeFile(`/f${i}`, 'content')
   await letGo(volume)
   return volume
@@ -45,7 +51,7 @@ void describe('reads go', () => {
   })
 
   void test('to a brick on this host: the last, when all are', async () => {
-    assert.deepEqual(await readers(await withFiles({}), 12), [0, 0, 12])
+    assert.deepEqual(await readers(await withFiles({}, 12, simStores(3)), 12), [0, 0, 12])
   })
 
   void test('to the first, by gfid, by load, by latency', async () => {
@@ -182,7 +188,7 @@ void test('a lock that one brick refuses is held nowhere', async () => {
 })
 
 void test('a listing goes on where it began, and trusts no brick that others blame', async () => {
-  const volume = await withFiles({})
+  const volume = await withFiles({}, 12, simStores(3))
   volume.bricks[0]!.up = false
   const fd = await volume.mount.open('/f3')
   await volume.mount.write(fd, 0, 'longer content')

@@ -7,6 +7,7 @@ import { E } from '../../../../src/core/errno.ts'
 import { type Gfid, newGfid, parseGfid } from '../../../../src/core/gfid.ts'
 import { SET_ATTR_MODE } from '../../../../src/core/iatt.ts'
 import { firstOfGfid, superFastHash } from '../../../../xlators/cluster/common/gfid-hash.ts'
+import { simStores } from '../../../lib/disk-store.ts'
 import { withManualClock } from '../../../lib/manual-clock.ts'
 import {
   letGo,
@@ -84,7 +85,7 @@ void describe('split-brain', () => {
   })
 
   void test('of entries: the directory goes on, a name with two gfids does not', async () => {
-    const volume = await damaged('e (dir, entry)', '/e')
+    const volume = await damaged('e (dir, entry)', '/e', { stores: simStores(2) })
     const { mount } = volume
     const node = volume.bricks[1]!.store.at('/e/g')!
     volume.bricks[1]!.store.byGfid.delete(node.gfid)
@@ -116,7 +117,7 @@ void describe('split-brain', () => {
   ] as const) {
     void test(`favorite-child-policy ${policy}`, async () => {
       const options = { 'favorite-child-policy': policy }
-      const volume = await damaged('f (data)', '/f', { options })
+      const volume = await damaged('f (data)', '/f', { options, stores: simStores(2) })
       const [first, second] = volume.bricks.map(({ store }) => store.at('/f')!)
       first!.data = Buffer.from('longer content')
       second!.mtime = second!.ctime = { sec: 1_800_000_000, nsec: 0 }
