@@ -5,14 +5,16 @@
 import { randomUUID } from 'node:crypto'
 import { lstatSync, readdirSync, rmSync } from 'node:fs'
 import { hostname } from 'node:os'
+import { NOTHING } from '../../xlators/cluster/replicate/change-log.ts'
 import { healInode } from '../../xlators/cluster/replicate/heal.ts'
 import { Replicate } from '../../xlators/cluster/replicate/index.ts'
 import { registry } from '../../xlators/registry.ts'
 import { clock } from '../core/clock.ts'
 import { GlusterError } from '../core/errors.ts'
-import { CallPool, CLIENT_PID_SELF_HEALD, ROOT_CREDS } from '../core/frame.ts'
+import { XATTROP_ADD_ARRAY } from '../core/fop.ts'
+import { CallPool, CLIENT_PID_SELF_HEALD, type Frame, ROOT_CREDS } from '../core/frame.ts'
 import { parseGfid } from '../core/gfid.ts'
-import { InodeTable } from '../core/inode.ts'
+import { type Inode, InodeTable } from '../core/inode.ts'
 import { Loc } from '../core/loc.ts'
 import type { Xlator } from '../core/xlator.ts'
 import { buildGraph, type Graph } from '../graph/build.ts'
@@ -141,9 +143,23 @@ async function healOne(graph: Graph, xl: Xlator, text: string): Promise<void> {
     if (found.errno !== 0) return
     const inode = graph.inodes.link(graph.inodes.newInode(), undefined, undefined, found.stat)
     if (inode === undefined) return
-    if (xl instanceof Replicate) await healInode(xl, frame, inode)
-    else await frame.wind(xl, 'getxattr', { loc: Loc.ofInode(inode), name: HEAL_KEY })
+    if (xl instanceof Replicate) {
+      await healInode(xl, frame, inode)
+      await purgeStaleIndex(xl, frame, inode)
+    } else await frame.wind(xl, 'getxattr', { loc: Loc.ofInode(inode), name: HEAL_KEY })
   })
+}
+
+/**
+ * A brick that died between noting a change in its index and marking the object has an index entry
+ * that no heal takes away: asked to add nothing to marks that are zero, it does
+ * (afr_shd_zero_xattrop).
+ */
+async function purgeStaleIndex(xl: Replicate, frame: Frame, inode: Inode): Promise<void> {
+  const dict = xl.changes.xattrop(0, NOTHING, NOTHING)
+  for (const brick of xl.bricks) {
+    await frame.wind(brick, 'xattrop', { loc: Loc.ofInode(inode), op: XATTROP_ADD_ARRAY, dict })
+  }
 }
 
 async function connect(volume: Volume, host: string, port: number): Promise<Graph> {

@@ -4,6 +4,7 @@
  */
 import * as fs from 'node:fs'
 import { dirname, join } from 'node:path'
+import { sleep } from './sandbox.ts'
 
 /** A change of one file, number `n`. Data is of a generation, so that old and new differ. */
 export type Step =
@@ -20,6 +21,9 @@ interface File {
 }
 
 const PERIOD = 251
+/** How long a mount may take to heal what was left half done, when it looks at it. */
+const HEAL_POLLS_MAX = 100
+const HEAL_POLL_MS = 100
 
 /** `size` bytes that belong at `at` in file `n`. */
 export function content(n: number, generation: number, at: number, size: number): Buffer {
@@ -81,15 +85,20 @@ export class KillModel {
 
   /**
    * Compares with `dir`; returns what is wrong. Steps under way are settled by what is found, and
-   * their files removed, which must be possible.
+   * their files removed, which must be possible. What they left half done may be healed first.
    */
-  check(dir: string): string[] {
+  async check(dir: string): Promise<string[]> {
     const problems: string[] = []
     const unsure = new Set<number>()
     for (const step of this.begun.values()) {
       if (step.do !== 'create') unsure.add(step.n)
       if (step.do === 'rename' && step.over !== undefined) unsure.add(step.over)
-      problems.push(...this.#settle(dir, step))
+      let found = this.#settle(dir, step)
+      for (let i = 0; found.length > 0 && i < HEAL_POLLS_MAX; i++) {
+        await sleep(HEAL_POLL_MS)
+        found = this.#settle(dir, step)
+      }
+      problems.push(...found.map((text) => `${text}; under way: ${JSON.stringify(step)}`))
     }
     this.begun.clear()
     for (const [n, { name, bytes }] of this.files) {

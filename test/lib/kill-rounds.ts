@@ -69,7 +69,7 @@ export class KillRounds {
     for (let round = 1; round <= count; round++) {
       const first = this.#next
       await this.#killAll()
-      this.#check(`round ${round}`)
+      await this.#check(`round ${round}`)
       this.#thin(first)
       // Every other round meets what the one before it left.
       if (this.#random() < 0.5) await this.#heal()
@@ -88,7 +88,7 @@ export class KillRounds {
       const first = this.#next
       await this.#loseBricks()
       progress(`${round} losses: ${this.#text()}`)
-      this.#check(`round ${round}`)
+      await this.#check(`round ${round}`)
       this.#thin(first)
     }
     return this.#end(count)
@@ -105,7 +105,7 @@ export class KillRounds {
 
   async #end(rounds: number): Promise<KillResult> {
     await this.#heal()
-    this.#check('the end')
+    await this.#check('the end')
     this.#checkListing()
     return {
       rounds,
@@ -199,7 +199,7 @@ export class KillRounds {
     for (const n of others) await volume.kill(n)
     // Until the mount has found the bricks that are back, too few answer.
     await this.#readable()
-    this.#check(`without bricks ${others} after ${lost} were lost and healed`)
+    await this.#check(`without bricks ${others} after ${lost} were lost and healed`)
     this.#checkListing()
     await volume.gluster('start', 'vol', 'force')
     await this.#heal()
@@ -213,8 +213,8 @@ export class KillRounds {
     assert.doesNotMatch(info.stdout, /entries: [1-9]/)
   }
 
-  #check(when: string): void {
-    const problems = this.#model.check(this.#dir)
+  async #check(when: string): Promise<void> {
+    const problems = await this.#model.check(this.#dir)
     assert.deepEqual(problems, [], when)
   }
 
