@@ -7,6 +7,11 @@ import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Client } from '../../src/core/client.ts'
+import { E } from '../../src/core/errno.ts'
+import type { Fd } from '../../src/core/fd.ts'
+import type { FopName, Req } from '../../src/core/fop.ts'
+import type { Frame } from '../../src/core/frame.ts'
+import type { Loc } from '../../src/core/loc.ts'
 import type { Xlator } from '../../src/core/xlator.ts'
 import { getXattr, listXattr, removeXattr, setXattr } from '../../src/sys/xattr.ts'
 import { BrickBench, brickSkip, type Layer, TestClient } from './brick-bench.ts'
@@ -51,13 +56,14 @@ class BenchDisk implements Disk {
   readonly bench: BrickBench
   readonly top: Xlator
   readonly #clients = new Map<string, Client>()
+  readonly #opened = new WeakSet<Fd>()
 
   constructor(bench: BrickBench) {
     this.bench = bench
     this.top = bench.graph.top
   }
 
-  client(name: string): Client {
+  #client(name: string): Client {
     const known = this.#clients.get(name) ?? new TestClient(name)
     this.#clients.set(name, known)
     return known
@@ -70,12 +76,25 @@ class BenchDisk implements Disk {
     this.top.notify({ type: 'client-disconnected', client }, undefined)
   }
 
-  begun(): void {
-    fops.underWay++
+  isOpen(fd: Fd): boolean {
+    return this.#opened.has(fd)
   }
 
-  ended(): void {
-    fops.underWay--
+  /** What protocol/server makes of it: a gfid that is gone is ESTALE, where no name was asked. */
+  async carryOut(frame: Frame, client: string, fop: FopName, req: Req<FopName>) {
+    // A lock may be waited for.
+    const counts = !fop.endsWith('lk')
+    if (counts) fops.underWay++
+    try {
+      const rep = await frame.with({ client: this.#client(client) }).wind(this.top, fop, req)
+      const { loc, fd } = req as { loc?: Loc; fd?: Fd }
+      if (rep.errno === 0 && /^(open|create|opendir)$/.test(fop)) this.#opened.add(fd!)
+      const isByGfid = loc !== undefined && loc.name === undefined
+      if (rep.errno !== E.NOENT || !isByGfid || fop === 'lookup') return rep
+      return { ...rep, errno: E.STALE }
+    } finally {
+      if (counts) fops.underWay--
+    }
   }
 }
 

@@ -35,7 +35,7 @@ import { decodeRdev } from '../../src/fuse/abi.ts'
 import { decodeDirOffset, encodeDirOffset, leavesOfGraph } from '../../src/graph/dir-offset.ts'
 import { setattr } from './sim-attributes.ts'
 import type { SimLock } from './sim-locks.ts'
-import { type Disk, SimNode, SimStore } from './sim-store.ts'
+import { SimNode, SimStore } from './sim-store.ts'
 import {
   askedXattrs,
   counted,
@@ -60,8 +60,6 @@ const INTERNAL = new Set([
   'umask',
   'mode',
 ])
-
-const OPENS: ReadonlySet<FopName> = new Set(['open', 'create', 'opendir'])
 
 const options = defineOptions({})
 
@@ -108,8 +106,7 @@ export class SimBrick extends Xlator<typeof options> {
         if (errno !== undefined) return error(errno)
         await this.gate?.(fop, req as AnyReq)
         if (!this.#up) return error(E.NOTCONN)
-        const { disk } = this.store
-        if (disk !== undefined) return this.#onDisk(disk, frame, fop, req)
+        if (this.store.disk) return this.store.disk.carryOut(frame, this.client, fop, req)
         return own[fop]?.(frame, req) ?? error(E.NOSYS)
       }
     }
@@ -119,31 +116,10 @@ export class SimBrick extends Xlator<typeof options> {
     if (event.type === 'parent-up') this.notifyParents({ type: 'child-up' })
   }
 
-  /** What protocol/server makes of it: a gfid that is gone is ESTALE, where no name was asked. */
-  async #onDisk(disk: Disk, frame: Frame, fop: FopName, req: Req<FopName>) {
-    const client = disk.client(this.client)
-    // A lock may be waited for.
-    const counts = !fop.endsWith('lk')
-    if (counts) disk.begun()
-    try {
-      const rep = await frame.with({ client }).wind(disk.top, fop, req)
-      if (rep.errno === 0 && OPENS.has(fop)) {
-        this.#opened.set((req as AnyReq).fd!, new SimNode(NULL_GFID, S_IFREG))
-      }
-      const isByGfid = (req as AnyReq).loc !== undefined && (req as AnyReq).loc?.name === undefined
-      if (rep.errno === E.NOENT && isByGfid && fop !== 'lookup') return { ...rep, errno: E.STALE }
-      return rep
-    } finally {
-      if (counts) disk.ended()
-    }
-  }
-
   override release(_fd: Fd): void {
     const node = this.#opened.get(_fd)
     if (node !== undefined) node.openCount--
   }
-
-  override releasedir(_fd: Fd): void {}
 
   get up(): boolean {
     return this.#up
@@ -152,13 +128,12 @@ export class SimBrick extends Xlator<typeof options> {
   /** Brings the brick up or down and tells the graph. */
   set up(up: boolean) {
     this.#up = up
-    if (!up && this.store.disk !== undefined) this.store.disk.disconnected(this.client)
-    else if (!up) this.store.locks.disconnected(this.client)
+    if (!up) (this.store.disk ?? this.store.locks).disconnected(this.client)
     this.notifyParents({ type: up ? 'child-up' : 'child-down' })
   }
 
   isOpen(fd: Fd): boolean {
-    return this.#opened.get(fd) !== undefined
+    return this.store.disk?.isOpen(fd) ?? this.#opened.get(fd) !== undefined
   }
 
   #note(fop: FopName, req: AnyReq, frame: Frame): void {

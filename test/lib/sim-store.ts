@@ -2,7 +2,9 @@
  * The storage of a simulated brick: an in-memory POSIX file system whose objects are known by gfid,
  * with xattrs, open counts and directory cookies. Several SimBricks (clients) may share one store.
  */
-import type { Client } from '../../src/core/client.ts'
+import type { Fd } from '../../src/core/fd.ts'
+import type { FopName, Rep, Req } from '../../src/core/fop.ts'
+import type { Frame } from '../../src/core/frame.ts'
 import { type Gfid, gfidText, NULL_GFID, ROOT_GFID } from '../../src/core/gfid.ts'
 import { Iatt, S_IFDIR, S_IFMT, S_IFREG, setInoFromGfid } from '../../src/core/iatt.ts'
 import type { Xlator } from '../../src/core/xlator.ts'
@@ -78,11 +80,10 @@ export const fops = { underWay: 0 }
 export interface Disk {
   /** Its uppermost translator. */
   readonly top: Xlator
-  client(name: string): Client
-  disconnected(name: string): void
-  /** A fop is on its way, and answered. */
-  begun(): void
-  ended(): void
+  /** A fop of the client of that name. */
+  carryOut(frame: Frame, client: string, fop: FopName, req: Req<FopName>): Promise<Rep<FopName>>
+  disconnected(client: string): void
+  isOpen(fd: Fd): boolean
 }
 
 export class SimStore {

@@ -250,7 +250,7 @@ export class Session {
 
   /**
    * Before a flush, with nothing else under way: versions and size reach the bricks and, while all
-   * of them are equal, the dirty marks go along (stock sends them later, in a request of their own).
+   * of them are equal, the dirty marks go along (stock sends them later, in their own request).
    */
   async settleForClose(frame: Frame): Promise<Status> {
     const dict = this.#unsettled()
