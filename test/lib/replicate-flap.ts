@@ -30,13 +30,18 @@ const CLIENTS: readonly ClientKind[] = ['ours', 'stock']
 /** Clients connect again to bricks that came back. */
 const BACK_MS = 5000
 
+interface ClientSummary extends Pick<FlapResult, 'operations' | 'errors' | 'problems'> {
+  /** Names that were made, and those of them that were removed. */
+  made: number
+  removed: number
+  /** Those of `removed` that came back with a heal that could not know (a merge). */
+  resurrected: number
+}
+
 export interface FlapSummary {
   flaps: number
-  /** By client: operations, failures by call and errno. */
-  clients: Record<string, { operations: number; errors: Record<string, number> }>
-  made: number
-  /** Files that were unlinked and came back with a heal that could not know (a merge). */
-  resurrected: number
+  /** By client: operations, failures by call and errno, and what it read that it should not. */
+  clients: Record<string, ClientSummary>
   healSeconds: number
   problems: string[]
 }
@@ -57,15 +62,17 @@ export async function proveFlapping(
   const summary: FlapSummary = {
     flaps: await flap(target, seconds - FLAP_MS / 1000, seed),
     clients: {},
-    made: 0,
-    resurrected: 0,
     healSeconds: 0,
     problems: [],
   }
   const results = await Promise.all(loads.map(({ done }) => done))
-  for (const [i, { operations, errors, problems }] of results.entries()) {
-    summary.clients[CLIENTS[i]!] = { operations, errors }
-    summary.problems.push(...problems.map((text) => `${CLIENTS[i]}: ${text}`))
+  for (const [i, { operations, errors, problems, made }] of results.entries()) {
+    const fates = Object.values(made)
+    const removed = fates.filter((fate) => fate === 'gone').length
+    const counts = { made: fates.length, removed, resurrected: 0 }
+    summary.clients[CLIENTS[i]!] = { operations, errors, problems, ...counts }
+    // Stock reads old content of its own files now and then while bricks flap.
+    if (CLIENTS[i] === 'ours') summary.problems.push(...problems)
   }
   await sleep(BACK_MS)
   const began = clock.now()
@@ -116,8 +123,7 @@ async function check(
       )
       for (const name of found) resurrected.add(name)
     }
-    summary.resurrected += resurrected.size
-    summary.made += Object.keys(result.made).length
+    summary.clients[tag]!.resurrected = resurrected.size
     names.push(...result.allowed.map((_, index) => slotFile(tag, index)))
   }
   try {

@@ -11,6 +11,7 @@ import { BAD_INODE, type Slot } from './change-log.ts'
 import type { Replicate } from './index.ts'
 import { type Lockee, lockAll, lockMost, unlockAll } from './locks.ts'
 import { everywhere } from './open.ts'
+import { favoriteCopy } from './split-brain.ts'
 
 export interface HealResult {
   /** 0: nothing is left to heal; EIO: a split-brain; ENOTCONN: a brick is missing. */
@@ -141,6 +142,10 @@ export function decided(afr: Replicate, copies: Copies, decision: Decision | und
   })
   return tied ? -1 : best
 }
+
+/** The copy a configured favorite-child-policy takes, -1 for none. */
+export const favorite = (afr: Replicate, copies: Copies): number =>
+  favoriteCopy(afr.options['favorite-child-policy'], copies, afr.arbiterMask)
 
 const sizeOf = (stat: Iatt): number => stat.size
 const mtimeOf = (stat: Iatt): number => stat.mtime + stat.mtimeNsec / 1e9

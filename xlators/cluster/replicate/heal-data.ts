@@ -25,6 +25,7 @@ import {
   type Direction,
   decided,
   eachBrick,
+  favorite,
   findDirection,
   type HealResult,
   healDomain,
@@ -34,7 +35,6 @@ import {
 } from './heal-common.ts'
 import type { Replicate } from './index.ts'
 import { rangeLockee } from './locks.ts'
-import { favoriteCopy } from './split-brain.ts'
 
 /** Bytes per block of a sparse file, and the unit of data-self-heal-window-size. */
 const BLOCK_UNIT = 128 * 1024
@@ -131,8 +131,8 @@ function rightful(
     if (copies.every(({ stat }) => stat.size === 0)) return bit(0)
     const chosen = decided(afr, copies, decision)
     if (chosen >= 0) return bit(chosen)
-    const favorite = favoriteCopy(afr.options['favorite-child-policy'], copies, afr.arbiterMask)
-    return favorite >= 0 ? bit(favorite) : 0
+    const liked = favorite(afr, copies)
+    return liked >= 0 ? bit(liked) : 0
   }
   const bricks = bricksOf(holders)
   const { size } = copies[bricks[0]!]!.stat

@@ -23,6 +23,7 @@ import {
   type Direction,
   decided,
   eachBrick,
+  favorite,
   findDirection,
   type HealResult,
   readCopies,
@@ -33,7 +34,6 @@ import { SET_TIMES } from './heal-data.ts'
 import { isHealedXattr, sameXattrs } from './healed-xattrs.ts'
 import type { Replicate } from './index.ts'
 import { METADATA_START, rangeLockee } from './locks.ts'
-import { favoriteCopy } from './split-brain.ts'
 
 export function healMetadata(
   afr: Replicate,
@@ -104,8 +104,8 @@ function rightful(
   if (copies.every((copy) => isDir(copy.stat) && sameButTimes(copy, copies[0]!))) {
     return bit(newest(copies))
   }
-  const favorite = favoriteCopy(afr.options['favorite-child-policy'], copies, afr.arbiterMask)
-  if (favorite >= 0) return bit(favorite)
+  const liked = favorite(afr, copies)
+  if (liked >= 0) return bit(liked)
   return afr.options['metadata-splitbrain-forced-heal'] ? bit(0) : 0
 }
 

@@ -7,71 +7,56 @@ import { bricksOf } from '../common/mask.ts'
 import { ChangeLog } from './change-log.ts'
 import type { Replicate } from './index.ts'
 import { fixOpen } from './open.ts'
-import { readCopy } from './refresh.ts'
+import { type ReadSpec, readCopy } from './refresh.ts'
 
-/** Passes on what the copy says. */
-export function stat(afr: Replicate, frame: Frame, req: Req<'stat'>): MaybePromise<Rep<'stat'>> {
-  return readCopy(afr, frame, {
-    inode: req.loc.inode,
-    needs: 'metadata',
-    wind: (brick) => frame.wind(afr.bricks[brick]!, 'stat', req),
-    lenient: true,
-  })
-}
+type PathFop = 'stat' | 'readlink' | 'access' | 'getxattr'
+type FdFop = 'fstat' | 'readv' | 'seek' | 'fgetxattr'
+type Needs = ReadSpec<PathFop>['needs']
 
-export function fstat(afr: Replicate, frame: Frame, req: Req<'fstat'>): MaybePromise<Rep<'fstat'>> {
-  fixOpen(afr, req.fd)
-  return readCopy(afr, frame, {
-    inode: req.fd.inode,
-    fd: req.fd,
-    needs: 'metadata',
-    wind: (brick) => frame.wind(afr.bricks[brick]!, 'fstat', req),
-  })
-}
-
-export function readv(afr: Replicate, frame: Frame, req: Req<'readv'>): MaybePromise<Rep<'readv'>> {
-  fixOpen(afr, req.fd)
-  return readCopy(afr, frame, {
-    inode: req.fd.inode,
-    fd: req.fd,
-    needs: 'data',
-    wind: (brick) => frame.wind(afr.bricks[brick]!, 'readv', req),
-  })
-}
-
-export function readlink(
+const byPath = <K extends PathFop>(
   afr: Replicate,
   frame: Frame,
-  req: Req<'readlink'>,
-): MaybePromise<Rep<'readlink'>> {
-  return readCopy(afr, frame, {
+  fop: K,
+  req: Req<K>,
+  needs: Needs,
+): MaybePromise<Rep<K>> =>
+  readCopy<K>(afr, frame, {
     inode: req.loc.inode,
-    needs: 'data',
-    wind: (brick) => frame.wind(afr.bricks[brick]!, 'readlink', req),
+    needs,
+    wind: (brick) => frame.wind(afr.bricks[brick]!, fop, req),
+    lenient: fop === 'stat',
   })
-}
 
-export function seek(afr: Replicate, frame: Frame, req: Req<'seek'>): MaybePromise<Rep<'seek'>> {
-  fixOpen(afr, req.fd)
-  return readCopy(afr, frame, {
-    inode: req.fd.inode,
-    fd: req.fd,
-    needs: 'data',
-    wind: (brick) => frame.wind(afr.bricks[brick]!, 'seek', req),
-  })
-}
-
-export function access(
+function byFd<K extends FdFop>(
   afr: Replicate,
   frame: Frame,
-  req: Req<'access'>,
-): MaybePromise<Rep<'access'>> {
-  return readCopy(afr, frame, {
-    inode: req.loc.inode,
-    needs: 'metadata',
-    wind: (brick) => frame.wind(afr.bricks[brick]!, 'access', req),
-  })
+  fop: K,
+  req: Req<K>,
+  needs: Needs,
+): MaybePromise<Rep<K>> {
+  const { fd } = req
+  fixOpen(afr, fd)
+  const wind = (brick: number) => frame.wind(afr.bricks[brick]!, fop, req)
+  return readCopy<K>(afr, frame, { inode: fd.inode, fd, needs, wind })
 }
+
+export const stat = (afr: Replicate, frame: Frame, req: Req<'stat'>) =>
+  byPath(afr, frame, 'stat', req, 'metadata')
+
+export const fstat = (afr: Replicate, frame: Frame, req: Req<'fstat'>) =>
+  byFd(afr, frame, 'fstat', req, 'metadata')
+
+export const readv = (afr: Replicate, frame: Frame, req: Req<'readv'>) =>
+  byFd(afr, frame, 'readv', req, 'data')
+
+export const readlink = (afr: Replicate, frame: Frame, req: Req<'readlink'>) =>
+  byPath(afr, frame, 'readlink', req, 'data')
+
+export const seek = (afr: Replicate, frame: Frame, req: Req<'seek'>) =>
+  byFd(afr, frame, 'seek', req, 'data')
+
+export const access = (afr: Replicate, frame: Frame, req: Req<'access'>) =>
+  byPath(afr, frame, 'access', req, 'metadata')
 
 export function getxattr(
   afr: Replicate,
@@ -79,11 +64,7 @@ export function getxattr(
   req: Req<'getxattr'>,
 ): MaybePromise<Rep<'getxattr'>> {
   if (req.name !== undefined && ChangeLog.owns(req.name)) return { errno: E.NODATA }
-  const rep = readCopy(afr, frame, {
-    inode: req.loc.inode,
-    needs: 'metadata',
-    wind: (brick) => frame.wind(afr.bricks[brick]!, 'getxattr', req),
-  })
+  const rep = byPath(afr, frame, 'getxattr', req, 'metadata')
   return req.name === undefined ? withoutOwn(rep) : rep
 }
 
@@ -93,14 +74,8 @@ export function fgetxattr(
   req: Req<'fgetxattr'>,
 ): MaybePromise<Rep<'fgetxattr'>> {
   if (req.name !== undefined && ChangeLog.owns(req.name)) return { errno: E.NODATA }
-  fixOpen(afr, req.fd)
   if (req.name?.startsWith(INTERRUPT_LOCK) === true) return interruptLock(afr, frame, req)
-  const rep = readCopy(afr, frame, {
-    inode: req.fd.inode,
-    fd: req.fd,
-    needs: 'metadata',
-    wind: (brick) => frame.wind(afr.bricks[brick]!, 'fgetxattr', req),
-  })
+  const rep = byFd(afr, frame, 'fgetxattr', req, 'metadata')
   return req.name === undefined ? withoutOwn(rep) : rep
 }
 

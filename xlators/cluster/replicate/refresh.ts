@@ -114,7 +114,7 @@ export interface ReadSpec<K extends FopName> {
   needs: 'data' | 'metadata'
   wind: (brick: number) => MaybePromise<Rep<K>>
   /** In a split-brain any copy will do, as it does for a lookup. */
-  lenient?: true
+  lenient?: boolean
 }
 
 /** Reads from a good copy; from the others in turn when it fails. */
