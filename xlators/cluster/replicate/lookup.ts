@@ -3,7 +3,7 @@
  * read; disagreement about the name itself is healed before the answer (afr_lookup, afr_discover).
  */
 import { Dict } from '../../../src/core/dict.ts'
-import { E, type Errno } from '../../../src/core/errno.ts'
+import { E } from '../../../src/core/errno.ts'
 import type { MaybePromise, Ok, Rep, Req } from '../../../src/core/fop.ts'
 import { CLIENT_PID_SELF_HEALD, type Frame } from '../../../src/core/frame.ts'
 import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
@@ -14,7 +14,7 @@ import { DATA, LINK_COUNT, METADATA, type Verdict } from './change-log.ts'
 import { healMetadata, healName } from './heal.ts'
 import { sameXattrs } from './healed-xattrs.ts'
 import type { Replicate } from './index.ts'
-import { refresh } from './refresh.ts'
+import { quorumErrno, refresh } from './refresh.ts'
 import { noteSplitBrain } from './split-brain.ts'
 import { errorReply, finalErrno } from './transaction.ts'
 
@@ -175,7 +175,9 @@ function answer(afr: Replicate, frame: Frame, loc: Loc, round: Round): MaybeProm
     const errno = finalErrno(replies)
     return errorReply(replies, errno)
   }
-  if (!afr.quorum.in(good) && !addsBrick(frame, loc)) return tooFew(replies)
+  // It is somewhere, and bricks that do not have it may have missed its creation: not to be taken
+  // for a name that is free.
+  if (!afr.quorum.in(good) && !addsBrick(frame, loc)) return { errno: quorumErrno(replies) }
   const { alike, candidate } = compareGfids(afr, loc, replies, good)
   if (alike === good) return judged(afr, frame, loc, round, good)
   if (isLocked || isExcused(afr, loc, candidate, good & ~alike)) {
@@ -229,12 +231,6 @@ function sameGfid(replies: Replies, good: number, gfid: Gfid): number {
     if ((replies[brick] as Ok<'lookup'>).stat.gfid === gfid) alike |= bit(brick)
   }
   return alike
-}
-
-/** Fewer bricks than the quorum have it: the rest must say why. */
-function tooFew(replies: Replies): Rep<'lookup'> {
-  const errno = replies.find((reply) => reply !== undefined && reply.errno !== 0)?.errno
-  return { errno: (errno ?? E.NOTCONN) as Errno }
 }
 
 /** All have the same object: whose copy is good? */

@@ -72,7 +72,8 @@ async function ask(
   return { errno: 0 }
 }
 
-const quorumErrno = (replies: readonly (CopyReply | undefined)[]): Errno =>
+/** The errno when too few bricks have the object. */
+export const quorumErrno = (replies: readonly (CopyReply | undefined)[]): Errno =>
   replies.some((reply) => reply?.errno === E.IO) ? E.IO : E.NOTCONN
 
 /** Makes sure that some copy is good for content and attributes; EIO in a split-brain. */
