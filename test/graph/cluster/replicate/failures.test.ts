@@ -530,17 +530,6 @@ void describe('reads', () => {
     }
   })
 
-  void test('a name only one of two bricks has is not taken for free', async () => {
-    const volume = await prepared()
-    volume.bricks[2]!.up = false
-    await volume.mount.writeFile('/new', 'acknowledged')
-    await letGo(volume)
-    volume.bricks[1]!.up = false
-    volume.bricks[2]!.up = true
-    await assert.rejects(volume.mount.lookup('/new'), { errno: E.NOTCONN })
-    await assert.rejects(volume.mount.lookup('/free'), { errno: E.NOENT })
-  })
-
   void test('an fd goes on while bricks come and go', async () => {
     const volume = await prepared()
     const fd = await volume.mount.open('/old')
