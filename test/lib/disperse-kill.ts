@@ -86,17 +86,24 @@ export class KillProof {
     this.#random = seeded(seed)
   }
 
-  static async run(shape: string, client: ClientKind, kills: number, seed: number) {
+  /** `progress` hears before each complete heal. */
+  static async run(
+    shape: string,
+    client: ClientKind,
+    kills: number,
+    seed: number,
+    progress: (result: KillResult) => void = () => {},
+  ): Promise<KillResult> {
     const name = `k${client}${shape.replaceAll(/\W/g, '')}`
     const set = { ...uncached, 'performance.write-behind': 'off' }
     const target = await DisperseVolume.create(name, parseShape(shape), set)
     const proof = new KillProof(target, client, seed)
-    await proof.#run(kills, seed)
+    await proof.#run(kills, seed, progress)
     await target.volume.destroy()
     return proof.result
   }
 
-  async #run(kills: number, seed: number): Promise<void> {
+  async #run(kills: number, seed: number, progress: (result: KillResult) => void): Promise<void> {
     this.#reader = await this.#target.volume.mount('stock', UNCACHED)
     for (let i = 0; i < WRITERS; i++) {
       const file = { name: `slots-${i}`, seed: seed * 100 + i, generations: [] }
@@ -107,6 +114,7 @@ export class KillProof {
     while (this.result.kills < kills) {
       await this.#kill()
       this.result.kills++
+      if (this.result.kills % HEAL_EVERY === 0) progress(this.result)
       // What stock leaves of its own cannot always be healed.
       if (this.#client !== 'ours') continue
       if (this.result.kills % HEAL_EVERY === 0 || this.result.kills === kills) await this.#heal()

@@ -194,6 +194,28 @@ describe('mount/fuse on an in-memory brick', { skip, timeout: 120_000 }, () => {
     assert.equal(readFile(at('shared')), 'minetheirs')
   })
 
+  test('an open for writing asks for attributes only where pages may be kept', async () => {
+    await shell(`: >'${at('blind')}'`)
+    const opened = async (flags: number): Promise<string[]> => {
+      await mount.fops()
+      const fd = sys.must(sys.open(at('blind'), flags))
+      const fops = await mount.fops()
+      sys.close(fd)
+      return fops
+    }
+    assert.ok(!(await opened(O.O_WRONLY)).includes('stat'))
+    await mount.ask('append blind theirs')
+    const fd = sys.must(sys.open(at('blind'), O.O_WRONLY))
+    const stat = sys.fstat(fd)
+    assert.ok(typeof stat !== 'number' && Number(stat.size) === 6, 'the size at the open')
+    assert.equal(sys.pwrite(fd, bytes('T'), 0), 1)
+    sys.close(fd)
+    assert.ok((await opened(O.O_WRONLY)).includes('stat'))
+    await mount.ask('append blind again')
+    writeFile(at('blind'), 'X', O.O_WRONLY)
+    assert.equal(readFile(at('blind')), 'Xheirsagain')
+  })
+
   test('bytes of a mapping survive writes beside them', async () => {
     writeFile(at('mapped'), '.'.repeat(8192))
     const fd = sys.open(at('mapped'), O.O_RDWR)

@@ -3,7 +3,7 @@
  * moments of a write load on a 4+2 volume; the stock one, to compare, 40 times. See
  * test/lib/disperse-kill.ts.
  */
-import { KillProof } from '../lib/disperse-kill.ts'
+import { KillProof, type KillResult } from '../lib/disperse-kill.ts'
 import { enterSandbox } from '../lib/sandbox.ts'
 
 const timeMaxMs = 60 * 60_000
@@ -18,9 +18,11 @@ if (missing !== false) {
   console.error(`disperse-kill: ${missing}`)
   process.exit(1)
 }
-const stock = await KillProof.run(shape, 'stock', stockCount, seed + 1)
+const told = (who: string) => (result: KillResult) =>
+  console.log(`disperse-kill: ${who} on ${shape}, so far: ${JSON.stringify(result)}`)
+const stock = await KillProof.run(shape, 'stock', stockCount, seed + 1, told('stock'))
 console.log(`disperse-kill: stock on ${shape}: ${JSON.stringify(stock)}`)
-const ours = await KillProof.run(shape, 'ours', count, seed)
+const ours = await KillProof.run(shape, 'ours', count, seed, told('ours'))
 console.log(`disperse-kill: ours on ${shape}: ${JSON.stringify(ours)}`)
 const held = ours.problems.length === 0 && ours.tornStripes === 0 && ours.appendErrors === 0
 console.log(held ? 'disperse-kill: all held' : 'disperse-kill: FAILED')
