@@ -23,7 +23,14 @@ const SIZE_MAX = 400_000
 const NOISE_BYTES = 70_000
 const NOISE_PIECES = 12
 
-const tell = (line: string): number => writeSync(1, `${line}\n`)
+/** Whoever listens may have been ended. */
+function tell(line: string): void {
+  try {
+    writeSync(1, `${line}\n`)
+  } catch {
+    process.exit(1)
+  }
+}
 
 class Load {
   readonly #dir: string

@@ -23,6 +23,8 @@ const STEPS_MIN = 20
 const KILL_MAX_MS = 1500
 const POLLS_MAX = 1200
 const POLL_MS = 50
+/** A mount asks every 3 s for bricks that are gone. */
+const RECONNECT_MS = 4000
 /** Of the files of former rounds, one in so many is kept to the end. */
 const KEEP_EVERY = 8
 
@@ -202,6 +204,8 @@ export class KillRounds {
     await this.#check(`without bricks ${others} after ${lost} were lost and healed`)
     this.#checkListing()
     await volume.gluster('start', 'vol', 'force')
+    // The mount has to find them before others may go.
+    await sleep(RECONNECT_MS)
     await this.#heal()
   }
 

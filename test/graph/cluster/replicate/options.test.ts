@@ -217,3 +217,17 @@ void test('the private section has what tools read', async () => {
   assert.equal(lines[at + 1], 'pending_key[1]=trusted.afr.V-client-1')
   assert.ok(lines.includes('quorum-type=auto') && lines.includes('up=1'))
 })
+
+void test('a brick that is behind does not say that a name is not there', async () => {
+  const volume = await replicateGraph({ options: { 'background-self-heal-count': '0' } })
+  const { mount, bricks } = volume
+  bricks[2]!.up = false
+  await mount.writeFile('/f', 'content')
+  await letGo(volume)
+  bricks[1]!.up = false
+  bricks[2]!.up = true
+  await assert.rejects(mount.lookup('/f'), { errno: E.NOTCONN })
+  await assert.rejects(mount.lookup('/never'), { errno: E.NOENT })
+  bricks[1]!.up = true
+  assert.equal(await mount.readFile('/f'), 'content')
+})
