@@ -17,7 +17,8 @@ import { getXattr, listXattr, removeXattr, setXattr } from '../../src/sys/xattr.
 import { BrickBench, brickSkip, type Layer, TestClient } from './brick-bench.ts'
 import { type Disk, fops, SimNode, SimStore } from './sim-store.ts'
 
-export const onDisk = process.env.SIM_BRICKS === undefined && brickSkip() === false
+/** Why bricks are simulated here; false when they are not. */
+export const noDisk = process.env.SIM_BRICKS === undefined ? brickSkip() : 'SIM_BRICKS is set'
 /** In memory where that takes trusted.* xattrs: a brick has 256 directories to begin with. */
 const base = fs.existsSync('/dev/shm') && brickSkip('/dev/shm') === false ? '/dev/shm' : tmpdir()
 
@@ -28,7 +29,7 @@ process.on('exit', () => {
 
 /** A store that is a brick's directory; a simulated one where bricks cannot be. */
 export async function makeStore(vol: string, arbiter = false): Promise<SimStore> {
-  if (!onDisk) return new SimStore()
+  if (noDisk !== false) return new SimStore()
   const path = fs.mkdtempSync(join(base, 'glusterfs-ts-brick-'))
   const layers: Layer[] = [
     ...(arbiter ? [['features/arbiter'] as Layer] : []),

@@ -13,7 +13,7 @@ import type { Xlator } from '../../../../src/core/xlator.ts'
 import { healCreds } from '../../../../xlators/cluster/common/heal-queue.ts'
 import { ENTRY, NOTHING, PLUS_ONE } from '../../../../xlators/cluster/replicate/change-log.ts'
 import { healEntries } from '../../../../xlators/cluster/replicate/heal-entry.ts'
-import { onDisk, simStores } from '../../../lib/disk-store.ts'
+import { noDisk, simStores } from '../../../lib/disk-store.ts'
 import { withManualClock } from '../../../lib/manual-clock.ts'
 import {
   close,
