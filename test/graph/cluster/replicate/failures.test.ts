@@ -553,7 +553,7 @@ void describe('reads', () => {
 })
 
 void test('a name noted while a heal ran stays on record for the next', {
-  skip: !onDisk,
+  skip: noDisk,
 }, async () => {
   const volume = await prepared({ options: { 'granular-entry-heal': 'on' } })
   const { mount, bricks, afr } = volume
