@@ -284,12 +284,20 @@ export class Transport {
       }
     }
     this.#connected = true
+    if (tls !== undefined) this.#tuneTls(socket)
     const fd = descriptorOf(socket)
     if (fd >= 0) keepConnection(this, fd)
     if (this.address.transport === 'tcp' && !tuneSocket(socket, this.#settings)) {
       this.#log.warn('the kernel refused a keepalive, user-timeout or window size setting')
     }
     this.#events.connected()
+  }
+
+  /** Node takes these from the options of plain sockets only. */
+  #tuneTls(socket: Socket): void {
+    const { keepalive, keepaliveTime, noDelay } = this.#settings
+    socket.setNoDelay(noDelay)
+    socket.setKeepAlive(keepalive, keepaliveTime * 1000)
   }
 
   #failed(socket: Socket, error: NodeJS.ErrnoException): void {
