@@ -12,6 +12,8 @@ export async function main(words: readonly string[] = process.argv.slice(2)): Pr
   // Node starts its inspector on SIGUSR1 unless somebody listens.
   process.on('SIGUSR1', () => undefined)
   const report = takeReporter()
+  // logrotate hangs up on every process of this name, this one before it can do something about it.
+  if (report !== undefined) process.on('SIGHUP', () => undefined)
   try {
     const commandLine = parseCommandLine(words)
     const text = printedText(commandLine)
