@@ -9,6 +9,7 @@ import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
 import { hideMigration, isLinkto } from './attributes.ts'
+import { learn } from './discover.ts'
 import { cachedSub, isDirectory } from './file.ts'
 import type { Distribute } from './index.ts'
 import { CHANGELOG_RENAME, DONT_ACCOUNT, FORCE_REPLACE, INTERNAL_FOP } from './keys.ts'
@@ -22,6 +23,28 @@ import { asRoot } from './subvolumes.ts'
 type RenameRep = Rep<'rename'>
 
 export async function rename(
+  dht: Distribute,
+  frame: Frame,
+  req: Req<'rename'>,
+): Promise<RenameRep> {
+  const rep = await renameAsKnown(dht, frame, req)
+  if (rep.errno !== E.NOENT && rep.errno !== E.STALE) return rep
+  return (await learnAnew(dht, frame, req)) ? renameAsKnown(dht, frame, req) : rep
+}
+
+/**
+ * Something was not where it is known to be: rebalance has moved the file, or a directory is not on
+ * a new subvolume yet. Asks everywhere, and heals; false when it really is gone.
+ */
+async function learnAnew(dht: Distribute, frame: Frame, req: Req<'rename'>): Promise<boolean> {
+  const { oldloc, newloc } = req
+  for (const inode of new Set([oldloc.parent, newloc.parent, oldloc.inode])) {
+    if (inode === undefined || (await learn(dht, frame, inode)).errno !== 0) return false
+  }
+  return true
+}
+
+async function renameAsKnown(
   dht: Distribute,
   frame: Frame,
   req: Req<'rename'>,

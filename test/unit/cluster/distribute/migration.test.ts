@@ -217,6 +217,42 @@ test('a looked-up file that moved meanwhile is found again by name', async () =>
   assert.equal(await sim.readFile('/d/f'), 'original')
 })
 
+test('rename of a file that has moved meanwhile', async () => {
+  const moving = await startMigration()
+  const { sim, dst } = moving
+  phase1(moving)
+  phase2(moving)
+  finish(moving)
+  await sim.rename('/d/f', '/d/g')
+  assert.equal(await sim.readFile('/d/g'), 'original')
+  assert.ok(dst.store.at('/d/g') !== undefined)
+  assert.equal(await sim.exists('/d/f'), false)
+})
+
+test('rename into a directory that is not on the subvolume of the new name yet', async () => {
+  const sim = await (
+    await simGraph({ volfile: distributeVolfile(3), xlators: [distribute] })
+  ).start()
+  await sim.mkdir('/d')
+  await sim.mkdir('/d/below')
+  const below = await sim.inode('/d/below')
+  for (const brick of sim.bricks) {
+    const file = `/d/from-${brick.name}`
+    await sim.writeFile(file, 'content')
+    const inode = await sim.inode(file)
+    brick.store.remove(brick.store.at('/d')!, 'below')
+    let name = ''
+    // One of these has its place there.
+    for (let i = 0; i < 12; i++) {
+      const oldloc = name === '' ? await sim.loc(file) : Loc.ofName(below, name, inode)
+      name = `${brick.name}-${i}`
+      const newloc = Loc.ofName(below, name, sim.table.newInode())
+      assert.equal((await sim.fop('rename', { oldloc, newloc })).errno, 0, `${file} to ${name}`)
+    }
+    assert.ok(brick.store.at('/d/below') !== undefined, 'healed')
+  }
+})
+
 test('both ends seen as linktos by one round of replies: asked again', async () => {
   for (const nameless of [false, true]) {
     const moving = await startMigration()
