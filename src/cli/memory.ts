@@ -16,13 +16,13 @@ const IDLE_MS = 3000
 /** So many requests leave garbage that is worth collecting. */
 const WORK_MIN = 1000
 /** A larger heap (many inodes in use) is left to V8: collecting it at once would take too long. */
-const HEAP_BYTES_MAX = 256 * 2 ** 20
+const HEAP_BYTES_MAX = 128 * 2 ** 20
 
 /** Of the whole heap. V8's own function; with an argument it collects young objects alone. */
 let collector: (() => void) | undefined
 let timer: Timer | undefined
 
-/** Some 30 ms in which nothing else is done. */
+/** Some 30 ms, at most about 100, in which nothing else is done. */
 function collect(): void {
   if (process.memoryUsage().heapUsed > HEAP_BYTES_MAX) return
   if (collector === undefined) {
