@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readlinkSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import { createServer as createTlsServer } from 'node:tls'
 import koffi from 'koffi'
 import type { RecordReader } from '../../../src/rpc/record.ts'
+import { readTlsFiles } from '../../../src/rpc/tls.ts'
 import { DEFAULT_SOCKET, type SocketSettings, Transport } from '../../../src/rpc/transport.ts'
 
 const getsockopt = koffi
@@ -48,7 +53,10 @@ interface Connected {
 /** Connects with the settings; tells what the kernel has of them, and the server of us. */
 async function connected(given: Partial<SocketSettings>): Promise<Connected> {
   const peers: Socket[] = []
-  const server = createServer((peer) => void peers.push(peer))
+  const { tls } = given
+  const took = (peer: Socket): void => void peers.push(peer)
+  const server =
+    tls === undefined ? createServer(took) : createTlsServer({ cert: tls.cert, key: tls.key }, took)
   await new Promise<void>((done) => server.listen(0, '0.0.0.0', done))
   try {
     return await connectedTo(server, peers, given)
@@ -126,4 +134,21 @@ test('the settings of a socket reach the kernel', async () => {
 
 test('an address that is not ours is told', async () => {
   await assert.rejects(connected({ sourceAddress: '192.0.2.1' }), /EADDRNOTAVAIL.*192\.0\.2\.1/)
+})
+
+test('with TLS, too', { skip: !existsSync('/usr/bin/openssl') }, async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'transport-'))
+  try {
+    const words = 'req -x509 -newkey rsa:2048 -nodes -keyout key -out cert -days 9 -subj /CN=me'
+    execFileSync('/usr/bin/openssl', words.split(' '), { cwd: directory, stdio: 'ignore' })
+    const [cert, key] = [join(directory, 'cert'), join(directory, 'key')]
+    const tls = readTlsFiles({ cert, key, ca: cert, depth: 1 }, 'test')
+    const { options } = await connected({ tls, keepaliveTime: 11, userTimeoutMs: 9000 })
+    assert.deepEqual(
+      [options.keepalive, options.noDelay, options.keepaliveTime, options.userTimeout],
+      [1, 1, 11, 9000],
+    )
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
 })
