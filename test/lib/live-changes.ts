@@ -9,8 +9,10 @@ import {
   fstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   readSync,
+  rmSync,
   unlinkSync,
   writeFileSync,
   writeSync,
@@ -66,6 +68,22 @@ async function until(what: string, check: () => boolean | Promise<boolean>): Pro
   assert.fail(`not within ${appliedMaxMs / 1000} s: ${what}`)
 }
 
+/** What is read of V8's heap snapshots. */
+interface HeapSnapshot {
+  snapshot: { meta: { node_fields: string[]; node_types: string[][] } }
+  nodes: number[]
+  strings: string[]
+}
+
+/** `undefined` while it is being written. */
+function parseSnapshot(text: string): HeapSnapshot | undefined {
+  try {
+    return JSON.parse(text) as HeapSnapshot
+  } catch {
+    return undefined
+  }
+}
+
 export class LiveVolume {
   readonly volume: Volume
   readonly mount: Mount
@@ -83,7 +101,8 @@ export class LiveVolume {
   }
 
   static async start(volume: Volume): Promise<LiveVolume> {
-    const mount = await volume.mount('ours')
+    const nodeFlags = ['--heapsnapshot-signal=SIGPROF', `--diagnostic-dir=${space('')}`]
+    const mount = await volume.mount('ours', [], { nodeFlags })
     return new LiveVolume(volume, mount, await Locks.take(volume, mount))
   }
 
@@ -147,6 +166,30 @@ export class LiveVolume {
   async settled(): Promise<void> {
     const switches = logged(this.mount, 'switched to graph')
     await until('the old graphs end', () => logged(this.mount, ' is stopped') >= switches)
+  }
+
+  /** How many objects of a class the mount's process holds. */
+  async held(className: string): Promise<number> {
+    const find = (): string | undefined =>
+      readdirSync(space('')).find((name) => name.endsWith('.heapsnapshot'))
+    process.kill(this.mount.pid, 'SIGPROF')
+    let snapshot: HeapSnapshot | undefined
+    await until('a heap snapshot', () => {
+      const name = find()
+      if (name === undefined) return false
+      snapshot = parseSnapshot(readFileSync(space(name), 'utf8'))
+      if (snapshot !== undefined) rmSync(space(name))
+      return snapshot !== undefined
+    })
+    const { nodes, strings } = snapshot!
+    const { node_fields: fields, node_types: types } = snapshot!.snapshot.meta
+    const [type, name] = [fields.indexOf('type'), fields.indexOf('name')]
+    const object = types[type]!.indexOf('object')
+    let count = 0
+    for (let at = 0; at < nodes.length; at += fields.length) {
+      if (nodes[at + type] === object && strings[nodes[at + name]!] === className) count++
+    }
+    return count
   }
 
   /** The lock passes from its holder to who waited all the time; the directory can be read on. */
