@@ -50,7 +50,8 @@ class Load {
 
   async run(workers: number): Promise<void> {
     const all = Array.from({ length: workers }, (_, i) => this.#work(`w${i}`))
-    await Promise.all([...all, this.#noise()])
+    if (workers > 1) all.push(this.#noise())
+    await Promise.all(all)
   }
 
   #below(limit: number): number {

@@ -193,8 +193,14 @@ function changed(bytes: Buffer, step: Change): Buffer {
   return grown
 }
 
-const exists = (path: string): boolean =>
-  fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined
+/** What cannot be looked at counts as there. */
+function exists(path: string): boolean {
+  try {
+    return fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined
+  } catch {
+    return true
+  }
+}
 
 /** The bytes, or why they cannot be read. */
 function read(dir: string, name: string): Buffer | string {

@@ -42,6 +42,7 @@ export interface KillResult {
 export class KillRounds {
   readonly #volume: Embedded
   readonly #seed: number
+  readonly #workers: number
   readonly #random: () => number
   readonly #model: KillModel
   readonly #errors: string[] = []
@@ -53,8 +54,10 @@ export class KillRounds {
   #slowestMs = 0
 
   /** `volume` must be started, and be of that shape. */
-  constructor(volume: Embedded, seed: number, { disperse, replica }: Shape) {
+  constructor(volume: Embedded, seed: number, shape: Shape, workers = WORKERS) {
+    const { disperse, replica } = shape
     this.#volume = volume
+    this.#workers = workers
     this.#model = new KillModel(disperse === undefined ? 1 : disperse.data * CHUNK_SIZE)
     this.#seed = seed
     this.#spare = disperse?.redundancy ?? (replica?.count ?? 1) >> 1
@@ -120,7 +123,7 @@ export class KillRounds {
 
   #startLoad(): ChildProcess {
     const round = this.#next
-    return startKillLoad(this.#dir, this.#seed, round, WORKERS, (line) => {
+    return startKillLoad(this.#dir, this.#seed, round, this.#workers, (line) => {
       if (line.startsWith('!')) {
         if (!this.#isKilled) this.#errors.push(line)
         return
