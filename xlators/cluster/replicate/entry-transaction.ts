@@ -21,7 +21,7 @@ import { bit, bricksOf, count } from '../common/mask.ts'
 import { type Addend, ENTRY, MINUS_ONE, NOTHING, PLUS_ONE } from './change-log.ts'
 import type { Replicate } from './index.ts'
 import { type EntryLockee, inLockOrder, lockAll, unlockAll } from './locks.ts'
-import { commonErrno, errorReply, finalErrno } from './transaction.ts'
+import { commonErrno, errorReply, finalErrno, isBadAlone } from './transaction.ts'
 
 /** A directory in which a name changes. */
 export interface Changed {
@@ -74,6 +74,7 @@ export async function changeEntry<K extends FopName>(
       try {
         if (late) await transaction.postOp(end)
       } finally {
+        transaction.end()
         await unlockAll(end, afr.bricks, lockees, locks.held)
       }
     })
@@ -125,6 +126,8 @@ class EntryTransaction<K extends FopName> {
   #foreign = 0
   /** Bricks that missed the change. */
   #missed = 0
+  /** A thin arbiter has them on record for us. */
+  #testified = false
   #ending: 'clean' | 'record' | 'mark-dirty' | 'leave' = 'clean'
 
   constructor(afr: Replicate, what: EntryChange<K>, locked: number) {
@@ -142,6 +145,7 @@ class EntryTransaction<K extends FopName> {
   async run(frame: Frame, own: Frame): Promise<EntryOutcome<K>> {
     const afr = this.#afr
     if (!afr.quorum.in(this.#locked)) return { errno: E.NOTCONN }
+    if (isBadAlone(afr, this.#locked)) return { errno: E.IO }
     if (!this.#optimistic) {
       const { errno } = await this.#preOp(own)
       if (errno !== 0) return { errno }
@@ -157,11 +161,29 @@ class EntryTransaction<K extends FopName> {
     })
     const { errno } = this.#judge(replies)
     if (errno !== 0) return errorReply(replies, errno)
+    const known = await this.#testify(own)
+    if (known.errno !== 0) return known as FopError
     if (this.#good !== afr.all) {
       const reply = replies[bricksOf(this.#good)[0]!] as Ok<K>
       await this.#what.markNew?.(own, this.#good, reply)
     }
     return { errno: 0, good: this.#good, foreign: this.#foreign, replies }
+  }
+
+  /** With a thin arbiter: it knows who missed the change before the user is answered. */
+  async #testify(own: Frame): Promise<Status> {
+    const { thinArbiter } = this.#afr
+    if (thinArbiter === undefined || this.#missed === 0) return { errno: 0 }
+    const status = await thinArbiter.blame(own, this.#missed, ENTRY)
+    this.#testified = status.errno === 0
+    // The mark stays: a heal has to look.
+    if (status.errno !== 0) this.#ending = 'leave'
+    return status
+  }
+
+  /** The change log is settled. */
+  end(): void {
+    if (this.#testified) this.#afr.thinArbiter?.release()
   }
 
   #judge(replies: readonly (Rep<K> | undefined)[]): Status {

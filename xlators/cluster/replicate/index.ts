@@ -39,6 +39,7 @@ import { Quorum } from './quorum.ts'
 import * as read from './read.ts'
 import { type Known, ReadChild } from './read-child.ts'
 import * as readdir from './readdir.ts'
+import { NOTIFY, ThinArbiter } from './thin-arbiter.ts'
 import * as userLocks from './user-locks.ts'
 import { virtualGetxattr, virtualSetxattr } from './virtual-xattrs.ts'
 import * as write from './write.ts'
@@ -77,6 +78,7 @@ export class Replicate extends OverBricks<typeof options> {
   arbiterMask = 0
   changes = new ChangeLog([], '', '', 0)
   quorum = new Quorum(0, undefined, undefined)
+  thinArbiter: ThinArbiter | undefined
   /** Extra data of writes that have none of their own. */
   writeXdata = new Dict()
   /** Reads under way, by brick. */
@@ -109,11 +111,14 @@ export class Replicate extends OverBricks<typeof options> {
   override init(): void {
     const { options } = this
     const volume = `volume '${this.name}' (${this.type})`
-    if (options['thin-arbiter'] !== '') {
-      // Without asking it two clients could each go on with a copy of their own.
-      throw new GlusterError('VOLFILE_INVALID', `${volume}: thin arbiters are not supported`)
+    const isThin = options['thin-arbiter'] !== ''
+    if (isThin && this.children.length !== 3) {
+      throw new GlusterError(
+        'VOLFILE_INVALID',
+        `${volume}: a thin arbiter needs 2 bricks beside it`,
+      )
     }
-    const bricks = this.children
+    const bricks = isThin ? this.children.slice(0, 2) : this.children
     const pending = pendingKeys(options['afr-pending-xattr'], this.children)
     if (pending === undefined) {
       throw new GlusterError(
@@ -133,6 +138,7 @@ export class Replicate extends OverBricks<typeof options> {
       this.name,
       this.arbiterMask,
     )
+    if (isThin) this.thinArbiter = new ThinArbiter(this, this.children[2]!, pending[2]!)
     this.writeXdata = write.writeXdata(this, undefined)
     this.pendingReads = bricks.map(() => 0)
     this.#upState = new UpState(bricks.length, 1, (event) => this.notifyParents(event))
@@ -420,12 +426,12 @@ export class Replicate extends OverBricks<typeof options> {
     this.#fds.set(fd, { opened: bricks, foreign, opening: 0, triedIn: -1, locked: false })
   }
 
-  /** Where `fd` was opened; `undefined` for an fd of somebody else's making. */
   /** Bricks that would do to another file what is asked of `fd`. */
   foreignTo(fd: Fd | undefined): number {
     return fd === undefined ? 0 : (this.#fds.get(fd)?.foreign ?? 0)
   }
 
+  /** Where `fd` was opened; `undefined` for an fd of somebody else's making. */
   fdState(fd: Fd): FdState | undefined {
     return this.#fds.get(fd)
   }
@@ -442,8 +448,10 @@ export class Replicate extends OverBricks<typeof options> {
   }
 
   #connection(brick: number, isUp: boolean): void {
-    // The thin arbiter is asked when it is needed.
-    if (brick < 0) return
+    if (brick < 0) {
+      if (!isUp) this.thinArbiter?.disconnected()
+      return
+    }
     if (isUp) this.#halo.connect(brick)
     else this.#halo.disconnect(brick)
     this.#bricksChanged(bit(brick))
@@ -477,6 +485,10 @@ export class Replicate extends OverBricks<typeof options> {
     const { upcall } = event
     if (upcall.type === 'inodelk-contention' && upcall.domain === this.name) {
       this.dataLock(upcall.gfid)?.contended()
+      return
+    }
+    if (upcall.type === 'inodelk-contention' && upcall.domain === NOTIFY) {
+      this.thinArbiter?.contended()
       return
     }
     if (upcall.type !== 'cache-invalidation') {

@@ -173,7 +173,8 @@ export const options = defineOptions({
   'thin-arbiter': {
     type: 'str',
     default: '',
-    description: 'The last brick is a thin arbiter (host:path).',
+    description:
+      'The last child is a thin arbiter (host:path), which holds no files of the volume.',
   },
   'afr-pending-xattr': {
     type: 'str',

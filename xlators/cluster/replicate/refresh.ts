@@ -10,7 +10,7 @@ import { NULL_GFID } from '../../../src/core/gfid.ts'
 import { type Inode, inodePath, isDirInode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { bit, bricksOf } from '../common/mask.ts'
-import type { CopyReply } from './change-log.ts'
+import { type CopyReply, DATA, ENTRY, METADATA } from './change-log.ts'
 import type { Replicate } from './index.ts'
 import { noteSplitBrain } from './split-brain.ts'
 import { finalErrno } from './transaction.ts'
@@ -126,6 +126,28 @@ export function readCopy<K extends FopName>(
 ): MaybePromise<Rep<K>> {
   const refused = afr.admit()
   if (refused !== 0) return { errno: refused } as FopError
+  if (afr.thinArbiter !== undefined && afr.up !== afr.all) return readAlone(afr, frame, spec)
+  return readGood(afr, frame, spec)
+}
+
+/** Of two bricks one is there: a thin arbiter must know that it missed nothing. */
+async function readAlone<K extends FopName>(
+  afr: Replicate,
+  frame: Frame,
+  spec: ReadSpec<K>,
+): Promise<Rep<K>> {
+  const { inode, needs } = spec
+  const content = isDirInode(inode) ? ENTRY : DATA
+  const slot = needs === 'data' ? content : METADATA
+  const errno = await afr.thinArbiter!.mayRead(frame, bricksOf(afr.up)[0]!, inode, slot)
+  return errno === 0 ? readGood(afr, frame, spec) : ({ errno } as FopError)
+}
+
+function readGood<K extends FopName>(
+  afr: Replicate,
+  frame: Frame,
+  spec: ReadSpec<K>,
+): MaybePromise<Rep<K>> {
   const state = afr.state(spec.inode)
   if (!state.isFresh(afr.generation)) return readAfterRefresh(afr, frame, spec)
   const brick = pick(afr, frame, spec)

@@ -34,6 +34,8 @@ export class Session {
   missed = 0
   /** Those of `missed` that the bricks know of. */
   #recorded = 0
+  /** Those of `missed` that a thin arbiter has on record for us, until the end. */
+  #testified = 0
   /** Bricks somebody blames; known after the mark. */
   blamed = 0
   /** Whether a change ended in a way only a heal can judge: the mark stays. */
@@ -78,6 +80,7 @@ export class Session {
 
   /** Unlocked. */
   end(): void {
+    if (this.#testified !== 0) this.#afr.thinArbiter?.release()
     this.fd?.drop()
     this.#finished()
   }
@@ -133,9 +136,32 @@ export class Session {
     return marked !== 0 && this.#afr.quorum.in(marked) ? { errno: 0 } : { errno }
   }
 
+  /**
+   * With a thin arbiter: it knows of `missed` before anybody relies on what the other brick has.
+   * When it says that the other brick is bad, the mark there tells a heal that something was begun.
+   */
+  async testify(frame: Frame): Promise<Status> {
+    const { thinArbiter } = this.#afr
+    if (thinArbiter === undefined || (this.missed & ~this.#testified) === 0) return { errno: 0 }
+    const status = await thinArbiter.blame(frame, this.missed, this.#lock.slot)
+    if (status.errno === 0) {
+      // Another fop of this session may have asked meanwhile.
+      if (this.#testified !== 0) thinArbiter.release()
+      this.#testified |= this.missed
+    } else {
+      this.unclear |= this.missed
+      this.missed = 0
+      this.keepDirty = true
+      this.#over = true
+    }
+    return status
+  }
+
   /** Puts on record which bricks missed something; the mark stays. */
   async record(frame: Frame): Promise<Status> {
     while (this.#recording !== undefined) await this.#recording
+    const known = await this.testify(frame)
+    if (known.errno !== 0) return known
     const missed = this.missed & ~this.#recorded
     if (missed === 0) return { errno: 0 }
     if (!this.#leavesGoodCopy(this.missed)) return { errno: E.IO }
@@ -162,6 +188,8 @@ export class Session {
     while (this.#recording !== undefined) await this.#recording
     let unmark = this.#marked !== 0 && !this.keepDirty
     if (unmark && durable && this.unstable && this.missed !== 0) await this.#sync(frame)
+    const known = await this.testify(frame)
+    if (known.errno !== 0) return known
     unmark &&= !this.keepDirty
     const missed = this.missed & ~this.#recorded
     if (missed === 0 && !unmark) return { errno: 0 }

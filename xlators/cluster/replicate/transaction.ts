@@ -77,6 +77,9 @@ export async function change<K extends FopName>(
         const recorded = await lock.record(frame)
         if (recorded.errno !== 0) return recorded as FopError
       }
+    } else if (session.missed !== 0) {
+      const known = await session.testify(frame)
+      if (known.errno !== 0) return known as FopError
     }
     if (outcome.errno !== 0) return errorReply(replies, outcome.errno)
     return bestReply(afr, what, replies, outcome.good)
@@ -92,12 +95,19 @@ function mayChange(
   slot: typeof DATA | typeof METADATA,
 ): Errno | 0 {
   const { targets, blamed } = session
+  if (isBadAlone(afr, targets)) return E.IO
   if (session.isOptimistic) return 0
   const sources = targets & ~blamed
   // An arbiter knows who is right but holds no data.
   if (afr.arbiterMask !== 0 && sources === afr.arbiterMask) return E.NOTCONN
   if (slot === DATA && (sources & ~afr.arbiterMask) === 0) return E.IO
   return 0
+}
+
+/** Of two bricks only the one is there that a thin arbiter knows to be bad. */
+export function isBadAlone(afr: Replicate, targets: number): boolean {
+  const { thinArbiter } = afr
+  return thinArbiter !== undefined && thinArbiter.bad >= 0 && targets === bit(thinArbiter.bad)
 }
 
 async function perform<K extends FopName>(

@@ -70,12 +70,13 @@ void describe('reads go', () => {
   })
 })
 
-void test('options that name no brick, and thin arbiters, are refused', async () => {
+void test('options that name no brick, and a thin arbiter of two children, are refused', async () => {
+  const options = { 'thin-arbiter': 'host:/path' }
+  await assert.rejects(replicateGraph({ bricks: 2, options }), { name: 'GlusterError' })
   for (const options of [
     { 'read-subvolume': 'nobody' },
     { 'read-subvolume-index': '3' },
     { 'afr-pending-xattr': 'a,b' },
-    { 'thin-arbiter': 'host:/path' },
   ] as unknown as Record<string, string>[]) {
     await assert.rejects(replicateGraph({ options }), { name: 'GlusterError' })
   }
