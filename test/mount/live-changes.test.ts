@@ -23,6 +23,7 @@ describe('a volume that changes under load', { skip, timeout: 180_000 }, () => {
     await live.rest()
     await live.settled()
     assert.equal(await connections(live.mount), before)
+    assert.deepEqual([await live.held('Distribute'), await live.held('Client')], [1, 2])
     await live.end()
     await live.mount.unmount()
     await live.volume.killBricks()

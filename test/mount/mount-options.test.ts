@@ -170,6 +170,34 @@ describe('mount -t glusterfs', { skip, timeout: 240_000 }, () => {
     await unmount(path)
   })
 
+  test('lines that fstabs have', async () => {
+    for (const options of [
+      'defaults,_netdev,backup-volfile-servers=node02:node03,log-level=WARNING,direct-io-mode=disable,' +
+        'attribute-timeout=600,entry-timeout=600',
+      'rw,noatime,nodiratime,transport=tcp,backupvolfile-server=node02,fetch-attempts=5,' +
+        'log-file=/var/log/glusterfs/mine.log,use-readdirp=no,negative-timeout=2,acl,nofail',
+    ]) {
+      const path = directory()
+      writeFileSync(space('line'), `node01:opts ${path} glusterfs ${options} 0 0\n`)
+      await run(['mount', '-T', space('line'), path])
+      writeFileSync(join(path, 'line'), options)
+      assert.equal(readFileSync(join(path, 'line'), 'utf8'), options)
+      await unmount(path)
+    }
+    assert.match(readFileSync('/var/log/glusterfs/mine.log', 'latin1'), /was unmounted/)
+  })
+
+  test('logrotate: copytruncate and SIGHUP', async () => {
+    const path = await mounted('')
+    const log = `/var/log/glusterfs/${path.slice(1).replaceAll('/', '-')}.log`
+    await sh(`cp '${log}' '${log}.1'; truncate -s 0 '${log}'; killall -HUP glusterfs`)
+    for (let i = 0; i < 60 && statSync(log).size === 0; i++) await sleep(50)
+    const text = readFileSync(log, 'latin1')
+    assert.match(text, /^\[.* I .*log file reopened/, 'no hole, and nothing else')
+    assert.ok(readdirSync(path).length > 0)
+    await unmount(path)
+  })
+
   test('what the kernel believes, and for how long', async () => {
     const long = await mounted('attribute-timeout=600,entry-timeout=600,negative-timeout=600')
     const fresh = await mounted('attribute-timeout=0,entry-timeout=0')
@@ -188,6 +216,50 @@ describe('mount -t glusterfs', { skip, timeout: 240_000 }, () => {
     assert.equal(existsSync(join(long, 'late')), false)
     await unmount(long, fresh, other)
   })
+
+  test('direct-io-mode: the kernel reads again what it has read; lru-limit: it forgets', async () => {
+    const other = await mounted('')
+    writeFileSync(join(other, 'megabyte'), Buffer.alloc(2 ** 20, 'x'))
+    mkdirSync(join(other, 'many'))
+    for (let i = 0; i < 300; i++) writeFileSync(join(other, `many/${i}`), '')
+    for (const [options, readsAgain, fewInodes] of [
+      ['direct-io-mode=disable', false, false],
+      ['direct-io-mode=enable,lru-limit=50', true, true],
+    ] as const) {
+      const path = await mounted(options)
+      /** READs of the kernel since it was asked last, those of the answer among them. */
+      const reads = (): number => {
+        const profile = readFileSync(join(path, '.meta/root/profile'), 'latin1')
+        return Number(/latency\.READ = .*CNT:(\d+)/.exec(profile)?.[1] ?? 0)
+      }
+      const megabyte = (): number => {
+        reads()
+        assert.equal(readFileSync(join(path, 'megabyte')).length, 2 ** 20)
+        return reads()
+      }
+      const [first, second] = [megabyte(), megabyte()]
+      assert.equal(second >= first, readsAgain, `${options}: ${first} READs, then ${second}`)
+
+      for (const name of readdirSync(join(path, 'many'))) statSync(join(path, 'many', name))
+      await sleep(300)
+      process.kill(await pidOf(path), 'SIGUSR1')
+      const dump = await stateDump(await pidOf(path))
+      const known = Number(/^xlator\.mount\.fuse\.itable\.lru_size=(\d+)$/m.exec(dump)![1])
+      assert.equal(known < 200, fewInodes, `${options}: ${known} inodes`)
+      await unmount(path)
+    }
+    await unmount(other)
+  })
+
+  async function stateDump(pid: number): Promise<string> {
+    for (let i = 0; i < 60; i++) {
+      const name = readdirSync('/run/gluster').find((n) => n.startsWith(`glusterdump.${pid}.dump.`))
+      const text = name === undefined ? '' : readFileSync(`/run/gluster/${name}`, 'latin1')
+      if (text.includes('DUMP-END-TIME')) return text
+      await sleep(50)
+    }
+    return assert.fail('no state dump within 3 s')
+  }
 
   test('whose groups the bricks are told', async () => {
     // quick-read gets small files with a lookup, for which nobody needs to read them.
@@ -242,14 +314,24 @@ describe('mount -t glusterfs', { skip, timeout: 240_000 }, () => {
     assert.ok(readdirSync(path).length > 0)
     await unmount(path)
     await run(['mount', '-a', '-t', 'glusterfs', '-O', '_netdev'])
+    // With the fstab line's options, as mount(8) gives them to the helper.
+    await run(['mount', '-o', 'remount,ro,noexec', path])
+    assert.match(readFileSync('/proc/mounts', 'latin1'), new RegExp(`${path} \\S+ ro,noexec`))
+    assert.throws(() => writeFileSync(join(path, 'x'), ''), /EROFS/)
+    await run(['mount', '-o', 'remount,rw', path])
+    writeFileSync(join(path, 'writable-again'), '')
     const pid = await pidOf(path)
     const reader = await run(['bash', '-c', `cd '${path}' && umount -l '${path}' && ls | wc -l`])
     assert.ok(Number(reader.stdout) > 0, 'who is in a lazily unmounted directory goes on')
     for (let i = 0; i < 100 && existsSync(`/proc/${pid}`); i++) await sleep(50)
     assert.equal(existsSync(`/proc/${pid}`), false)
 
+    await run(['mount', path])
     await sh('kill $(pidof glusterd)')
-    await sleep(500)
+    await volume.killBricks()
+    const listing = await run(['ls', path], { mayFail: true, timeoutMs: 5000 })
+    assert.match(listing.stderr, /Transport endpoint is not connected/)
+    await unmount(path)
     assert.match((await mountCommand(path)).stderr, /node03:24007: connection refused\nMounting/)
     await sh('glusterd -l /var/log/glusterfs/glusterd.log')
     for (let i = 0; i < 20 && (await mountCommand(path)).status !== 0; i++) await sleep(500)

@@ -102,6 +102,19 @@ describe('TLS', { skip, timeout: 180_000 }, () => {
 
   test('the right certificate', () => works([]))
 
+  test('the kernel probes connections with TLS, too', async () => {
+    const { dir } = await mount([option('keepalive-time', '11')])
+    // What was sent is acknowledged by now: that has a timer of its own.
+    await sleep(500)
+    const { stdout } = await run(['ss', '-Htnop', 'state', 'established'])
+    const ours = stdout.split('\n').filter((line) => line.includes('"glusterfs"'))
+    assert.ok(
+      ours.some((line) => /timer:\(keepalive,(11|10|9\.?\d*)\w*,0\)/.test(line)),
+      stdout,
+    )
+    await run(['umount', dir])
+  })
+
   test('ours: from another CA, expired, of a name that is not allowed', async () => {
     await refused(
       shows('foreign'),
