@@ -318,3 +318,11 @@ export class Volume {
     await run(['rm', '-rf', ...this.bricks])
   }
 }
+
+/** Stops a process and waits until none of its threads runs: they go on for a moment. */
+export async function stopProcess(pid: number): Promise<void> {
+  process.kill(pid, 'SIGSTOP')
+  const runs = (thread: string): boolean =>
+    !/^\d+ \(.*\) T/.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'latin1'))
+  while (readdirSync(`/proc/${pid}/task`).some(runs)) await sleep(5)
+}

@@ -23,7 +23,7 @@ import { NULL_GFID } from '../../src/core/gfid.ts'
 import { Iatt, SET_ATTR_MODE } from '../../src/core/iatt.ts'
 import { Loc } from '../../src/core/loc.ts'
 import { Brick, gfidReq } from '../lib/brick.ts'
-import { enterSandbox, run, sleep, Volume } from '../lib/sandbox.ts'
+import { enterSandbox, run, sleep, stopProcess, Volume } from '../lib/sandbox.ts'
 
 const skip = await enterSandbox(import.meta.url)
 
@@ -333,20 +333,21 @@ describe('protocol/client on a real brick', { skip }, () => {
     const hanging = await Brick.connect('one', { graphId: 5, options: { 'ping-timeout': '1' } })
     const fd = await hanging.create('hang')
     const pid = volume.brickPid(0)!
-    process.kill(pid, 'SIGSTOP')
+    await stopProcess(pid)
     try {
       const begin = performanceNow()
       const waiting = hanging.call('fstat', { fd })
       assert.equal((await waiting).errno, E.NOTCONN)
       assert.ok(performanceNow() - begin < 3500)
       await hanging.event('child-down')
+      process.kill(pid, 'SIGCONT')
+      await hanging.event('child-up', 5000)
+      await hanging.ok('fstat', { fd })
     } finally {
       process.kill(pid, 'SIGCONT')
+      fd.release()
+      await hanging.graph.stop()
     }
-    await hanging.event('child-up', 5000)
-    await hanging.ok('fstat', { fd })
-    fd.release()
-    await hanging.graph.stop()
     // The brick was silent towards everybody, but not long enough for a timeout of 42 s.
     assert.ok(brick.events.every(({ type }) => type === 'upcall' || type === 'child-ping'))
   })

@@ -14,6 +14,7 @@ import {
   run,
   sleep,
   space,
+  stopProcess,
   Volume,
 } from '../lib/sandbox.ts'
 import { O } from '../lib/syscalls.ts'
@@ -155,7 +156,7 @@ describe('what was answered holds', { skip, timeout: 180_000 }, () => {
     assert.equal(await writer.call('fsync', fd), 0)
     const at = volume.bricks.findIndex((brick) => existsSync(`${brick}/lost`))
     const pid = volume.brickPid(at)!
-    process.kill(pid, 'SIGSTOP')
+    await stopProcess(pid)
     // answered while the brick sleeps
     assert.equal(await writer.call('pwrite', fd, { bytes: 'second' }, 5), 6)
     await volume.killBrick(at)
