@@ -1,13 +1,13 @@
 /** open, opendir, listing, flush and sync. */
 import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
-import type { DirEntry, Rep, Req } from '../../../src/core/fop.ts'
+import type { DirEntry, Ok, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { isReg } from '../../../src/core/iatt.ts'
 import { dispatch } from './dispatch.ts'
 import type { Disperse } from './index.ts'
 import { ftruncate } from './resize.ts'
-import { begin } from './transaction.ts'
+import { begin, type Transaction } from './transaction.ts'
 import { readSize, withoutOwn, XATTR_SIZE } from './xattrs.ts'
 
 const O_TRUNC = 0o1000
@@ -127,81 +127,62 @@ async function list<K extends 'readdir' | 'readdirp'>(
   }
 }
 
+/** What must not overtake the counters: they reach the bricks first. `then` sees what the fop did. */
+async function afterSettling<K extends 'flush' | 'fsync' | 'fsyncdir'>(
+  ec: Disperse,
+  frame: Frame,
+  fop: K,
+  req: Req<K>,
+  then?: (tx: Transaction, rep: Ok<K>) => void,
+): Promise<Rep<K>> {
+  if (ec.isLost(req.fd)) return { errno: E.BADF }
+  const query = fop === 'fsync'
+  const tx = await begin(ec, frame, { inode: req.fd.inode, fd: req.fd, query })
+  if (tx.errno !== 0) return tx
+  try {
+    const { session } = tx
+    const settled = await (fop === 'flush' ? session.settleForClose(frame) : session.settle(frame))
+    if (settled.errno !== 0) return settled
+    const { rep } = await tx.send(fop, {
+      spread: 'all',
+      xdata: req.xdata,
+      req: (_brick, xdata) => ({ ...req, xdata }),
+    })
+    if (rep.errno === 0) then?.(tx, rep as Ok<K>)
+    return rep
+  } finally {
+    tx.end()
+  }
+}
+
 export async function flush(ec: Disperse, frame: Frame, req: Req<'flush'>): Promise<Rep<'flush'>> {
+  if (ec.isLocked(req.fd.inode)) return afterSettling(ec, frame, 'flush', req)
+  // Without a lock there is nothing to settle.
   if (ec.isLost(req.fd)) return { errno: E.BADF }
   if (!ec.isUp) return { errno: E.NOTCONN }
-  // Without a lock there is nothing to settle.
-  if (!ec.isLocked(req.fd.inode)) {
-    const answer = await dispatch(ec.children, ec.geometry.dataCount, frame, {
-      fop: 'flush',
-      targets: ec.up,
-      spread: 'all',
-      first: 0,
-      minimum: ec.geometry.dataCount,
-      strict: [],
-      req: () => req,
-    })
-    return answer.rep
-  }
-  const tx = await begin(ec, frame, { inode: req.fd.inode, fd: req.fd })
-  if (tx.errno !== 0) return tx
-  try {
-    const settled = await tx.session.settleForClose(frame)
-    if (settled.errno !== 0) return settled
-    const { rep } = await tx.send('flush', {
-      spread: 'all',
-      xdata: req.xdata,
-      req: (_brick, xdata) => ({ ...req, xdata }),
-    })
-    return rep
-  } finally {
-    tx.end()
-  }
+  const answer = await dispatch(ec.children, ec.geometry.dataCount, frame, {
+    fop: 'flush',
+    targets: ec.up,
+    spread: 'all',
+    first: 0,
+    minimum: ec.geometry.dataCount,
+    strict: [],
+    req: () => req,
+  })
+  return answer.rep
 }
 
-export async function fsync(ec: Disperse, frame: Frame, req: Req<'fsync'>): Promise<Rep<'fsync'>> {
-  if (ec.isLost(req.fd)) return { errno: E.BADF }
-  const tx = await begin(ec, frame, { inode: req.fd.inode, fd: req.fd, query: true })
-  if (tx.errno !== 0) return tx
-  try {
-    const settled = await tx.session.settle(frame)
-    if (settled.errno !== 0) return settled
-    const { rep } = await tx.send('fsync', {
-      spread: 'all',
-      xdata: req.xdata,
-      req: (_brick, xdata) => ({ ...req, xdata }),
-    })
-    if (rep.errno === 0) {
-      rep.prestat.size = tx.session.size
-      rep.poststat.size = tx.session.size
-    }
-    return rep
-  } finally {
-    tx.end()
-  }
-}
+export const fsync = (ec: Disperse, frame: Frame, req: Req<'fsync'>): Promise<Rep<'fsync'>> =>
+  afterSettling(ec, frame, 'fsync', req, ({ session }, rep) => {
+    rep.prestat.size = session.size
+    rep.poststat.size = session.size
+  })
 
-export async function fsyncdir(
+export const fsyncdir = (
   ec: Disperse,
   frame: Frame,
   req: Req<'fsyncdir'>,
-): Promise<Rep<'fsyncdir'>> {
-  if (ec.isLost(req.fd)) return { errno: E.BADF }
-  const tx = await begin(ec, frame, { inode: req.fd.inode, fd: req.fd })
-  if (tx.errno !== 0) return tx
-  try {
-    const settled = await tx.session.settle(frame)
-    if (settled.errno !== 0) return settled
-    const { rep } = await tx.send('fsyncdir', {
-      spread: 'all',
-      xdata: req.xdata,
-      req: (_brick, xdata) => ({ ...req, xdata }),
-    })
-    return rep
-  } finally {
-    tx.end()
-  }
-}
+): Promise<Rep<'fsyncdir'>> => afterSettling(ec, frame, 'fsyncdir', req)
 
 /** Capacity: the bricks' smallest, times K. */
 export async function statfs(
