@@ -52,6 +52,8 @@ interface Plan {
   /** Of the source, and of each copy before it was cut. */
   size: number
   sizes: number[]
+  /** Of the set of connected bricks. */
+  generation: number
 }
 
 type Failure = { errno: Errno }
@@ -79,7 +81,9 @@ export async function healData(
       const { source, size, sinks } = plan as Plan
       if (sinks === 0) return { errno: 0 }
       afr.log.info({ inode: inodePath(inode), source, size }, 'data heal begins')
-      const { healed } = await copyBlocks(afr, frame, inode, plan as Plan)
+      const copied = await copyBlocks(afr, frame, inode, plan as Plan)
+      if (copied.errno !== 0) return copied
+      const { healed } = copied
       afr.contendedHere(inode.gfid)
       return underLock(afr, frame, whole, 'wait', () =>
         finish(afr, frame, inode, plan as Plan, healed),
@@ -95,6 +99,7 @@ async function prepare(
   inode: Inode,
   decision: Decision | undefined,
 ): Promise<Plan | Failure | HealResult> {
+  const { generation } = afr
   const found = await readCopies(afr, frame, inode)
   if (found.errno !== 0) return found
   const { copies } = found
@@ -115,7 +120,30 @@ async function prepare(
   const fd = new Fd(inode, O_RDWR, 0)
   const cut = await eachBrick(afr, frame, sinks, 'ftruncate', () => ({ fd, offset: size }))
   if (cut.good === 0) return { errno: E.IO }
-  return { errno: 0, copies, source, sinks, cut: cut.good, size, sizes }
+  return { errno: 0, copies, source, sinks, cut: cut.good, size, sizes, generation }
+}
+
+/**
+ * Does the plan hold, as far as clients are concerned that have to wait for the lock held now? The
+ * source may have been away, for us or for another client, and what was written meanwhile is on the
+ * others only. A brick that was away may also have forgotten what it was given and not told to sync.
+ */
+async function isStillRight(
+  afr: Replicate,
+  frame: Frame,
+  inode: Inode,
+  { copies, source, generation }: Plan,
+): Promise<boolean> {
+  const found = await readCopies(afr, frame, inode)
+  if (found.errno !== 0 || generation !== afr.generation) return false
+  const { changes } = afr
+  return found.copies.every(({ xdata }, brick) => {
+    const before = copies[brick]!.xdata
+    return (
+      changes.blames(xdata, DATA)[source] === changes.blames(before, DATA)[source] &&
+      changes.unfinished(xdata, DATA) === changes.unfinished(before, DATA)
+    )
+  })
 }
 
 /** The copies that are right; 0 in a split-brain nobody decided. The arbiter holds no data. */
@@ -150,13 +178,13 @@ function better(copies: Copies, witness: readonly number[], brick: number, best:
   return timeLater(a.ctime, a.ctimeNsec, b.ctime, b.ctimeNsec)
 }
 
-/** Makes the sinks equal to the source, block by block; which of them are. */
+/** Makes the sinks equal to the source, block by block; which of them are. EAGAIN: begin anew. */
 async function copyBlocks(
   afr: Replicate,
   frame: Frame,
   inode: Inode,
   plan: Plan,
-): Promise<{ healed: number }> {
+): Promise<{ errno: 0; healed: number } | Failure> {
   const { source, size, copies, sizes } = plan
   const { stat } = copies[source]!
   const isSparse = stat.blocks * 512 < stat.size
@@ -173,17 +201,18 @@ async function copyBlocks(
     const range = { fd, offset, size: Math.min(block, size - offset), isSparse, full }
     // A lock kept by this mount covers the whole file.
     afr.contendedHere(inode.gfid)
-    const step = await underLock(afr, frame, lockee, 'wait', async () => ({
-      errno: 0 as const,
-      healed: await copyBlock(afr, frame, plan, sinks, range),
-    }))
-    if (step.errno !== 0) return { healed: 0 }
-    sinks &= (step as { healed: number }).healed
+    const step = await underLock(afr, frame, lockee, 'wait', async () =>
+      (await isStillRight(afr, frame, inode, plan))
+        ? { errno: 0 as const, healed: await copyBlock(afr, frame, plan, sinks, range) }
+        : { errno: E.AGAIN },
+    )
+    if (!('healed' in step)) return step
+    sinks &= step.healed
   }
   if (sinks !== 0 && afr.options['ensure-durability']) {
     sinks &= (await eachBrick(afr, frame, sinks, 'fsync', () => ({ fd, datasync: false }))).good
   }
-  return { healed: sinks | arbiter }
+  return { errno: 0, healed: sinks | arbiter }
 }
 
 interface Range {
@@ -277,6 +306,7 @@ async function finish(
   plan: Plan,
   healed: number,
 ): Promise<HealResult> {
+  if (!(await isStillRight(afr, frame, inode, plan))) return { errno: E.AGAIN }
   const { source, copies } = plan
   const loc = Loc.ofInode(inode)
   const now = await frame.wind(afr.bricks[source]!, 'stat', { loc })
