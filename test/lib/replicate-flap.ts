@@ -7,6 +7,7 @@
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { clock } from '../../src/core/clock.ts'
+import { BlameTrace } from './blame-trace.ts'
 import { UNCACHED, uncached } from './edit-proof.ts'
 import {
   DIRECTORY,
@@ -26,7 +27,6 @@ import { slotContent, slotsOf } from './slot-writer.ts'
 const FLAP_MS = 2000
 /** A brick stays away this long at most. */
 const AWAY_MAX_MS = 1000
-const CLIENTS: readonly ClientKind[] = ['ours', 'stock']
 /** Clients connect again to bricks that came back. */
 const BACK_MS = 5000
 
@@ -50,17 +50,20 @@ export async function proveFlapping(
   shape: string,
   seconds: number,
   seed: number,
+  clients: readonly ClientKind[],
 ): Promise<FlapSummary> {
   const parsed = parseReplicateShape(shape)
   const set = { ...uncached, 'performance.write-behind': 'off' }
   const volume = await createReplicated(`f${shape}`, parsed, set)
   const target = new ReplicateVolume(parsed, volume)
-  const mounts = await Promise.all(CLIENTS.map((kind) => volume.mount(kind, UNCACHED)))
+  const mounts = await Promise.all(clients.map((kind) => volume.mount(kind, UNCACHED)))
+  const tags = clients.map((kind, i) => (clients.indexOf(kind) === i ? kind : `${kind}${i}`))
   mkdirSync(join(mounts[0]!.dir, DIRECTORY))
-  const loads = mounts.map(({ dir, kind }, i) => startFlapLoad(dir, kind, seed + i, seconds))
+  const loads = mounts.map(({ dir }, i) => startFlapLoad(dir, tags[i]!, seed + i, seconds))
   await Promise.all(loads.map(({ ready }) => ready))
+  const trace = new BlameTrace(volume.bricks, /^slots-/)
   const summary: FlapSummary = {
-    flaps: await flap(target, seconds - FLAP_MS / 1000, seed),
+    flaps: await flap(target, seconds - FLAP_MS / 1000, seed, trace),
     clients: {},
     healSeconds: 0,
     problems: [],
@@ -70,22 +73,32 @@ export async function proveFlapping(
     const fates = Object.values(made)
     const removed = fates.filter((fate) => fate === 'gone').length
     const counts = { made: fates.length, removed, resurrected: 0 }
-    summary.clients[CLIENTS[i]!] = { operations, errors, problems, ...counts }
+    summary.clients[tags[i]!] = { operations, errors, problems, ...counts }
     // Stock reads old content of its own files now and then while bricks flap.
-    if (CLIENTS[i] === 'ours') summary.problems.push(...problems)
+    if (clients[i] === 'ours') summary.problems.push(...problems)
   }
   await sleep(BACK_MS)
   const began = clock.now()
-  await target.healed()
+  try {
+    await target.healed()
+  } finally {
+    await trace.end()
+    for (const name of trace.split) console.error(`${name} on the bricks:\n${trace.of(name)}`)
+  }
   summary.healSeconds = Math.round((clock.now() - began) / 1000)
-  await check(target, mounts, results, seed, summary)
+  await check(target, mounts, tags, results, seed, summary)
   for (const mount of mounts) await mount.unmount()
   await volume.destroy()
   return summary
 }
 
 /** Kills and restarts bricks at random; how many times. */
-async function flap({ volume }: ReplicateVolume, seconds: number, seed: number): Promise<number> {
+async function flap(
+  { volume }: ReplicateVolume,
+  seconds: number,
+  seed: number,
+  trace: BlameTrace,
+): Promise<number> {
   const random = seeded(seed)
   const end = clock.now() + seconds * 1000
   let flaps = 0
@@ -93,8 +106,10 @@ async function flap({ volume }: ReplicateVolume, seconds: number, seed: number):
     const next = clock.now() + FLAP_MS
     const brick = Math.floor(random() * volume.bricks.length)
     await volume.killBrick(brick)
+    trace.note(`killed brick ${brick}`)
     await sleep(random() * AWAY_MAX_MS)
     await volume.restartBrick(brick)
+    trace.note(`started brick ${brick}`)
     flaps++
     await sleep(Math.max(0, next - clock.now()))
   }
@@ -105,6 +120,7 @@ async function flap({ volume }: ReplicateVolume, seconds: number, seed: number):
 async function check(
   target: ReplicateVolume,
   mounts: readonly Mount[],
+  tags: readonly string[],
   results: readonly FlapResult[],
   seed: number,
   summary: FlapSummary,
@@ -115,7 +131,7 @@ async function check(
   if (/split-brain: [1-9]/.test(split)) note(split)
   const names: string[] = []
   for (const [i, result] of results.entries()) {
-    const tag = CLIENTS[i]!
+    const tag = tags[i]!
     const resurrected = new Set<string>()
     for (const { dir, kind } of mounts) {
       const found = checkResult(dir, tag, seed + i, result, (text) =>
