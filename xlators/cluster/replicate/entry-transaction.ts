@@ -37,12 +37,14 @@ export interface EntryChange<K extends FopName> {
   req: Req<K>
   /** It makes an object; what was there before under that name may be opened instead. */
   creates?: boolean
+  /** The object that moves: a brick that is behind may have another one under that name. */
+  moves?: Gfid
   /** Marks, on the bricks in `good`, what a new object lacks elsewhere. */
   markNew?: (own: Frame, good: number, rep: Ok<K>) => Promise<void>
 }
 
 export type EntryOutcome<K extends FopName> =
-  /** `foreign`: bricks that had another object under the name, and opened that. */
+  /** `foreign`: bricks that had another object under the name, and opened or moved that. */
   { errno: 0; good: number; foreign: number; replies: (Rep<K> | undefined)[] } | FopError
 
 type Status = { errno: Errno | 0 }
@@ -111,6 +113,19 @@ function largestAlike<K extends FopName>(
     }
   }
   return best
+}
+
+/** Bricks of `good` that moved the object `gfid`; all of them when none did. */
+function thatMoved<K extends FopName>(
+  replies: readonly (Rep<K> | undefined)[],
+  good: number,
+  gfid: Gfid,
+): number {
+  let same = 0
+  for (const brick of bricksOf(good)) {
+    if ((replies[brick] as Ok<'rename'>).stat.gfid === gfid) same |= bit(brick)
+  }
+  return same === 0 ? good : same
 }
 
 class EntryTransaction<K extends FopName> {
@@ -195,12 +210,13 @@ class EntryTransaction<K extends FopName> {
       else if (reply.errno === E.NOTEMPTY) notEmpty |= bit(brick)
       else this.#failed |= bit(brick)
     })
-    if (this.#what.creates === true && this.#good !== 0) {
-      const same = largestAlike(afr, replies, this.#good)
-      this.#foreign = this.#good & ~same
-      this.#failed |= this.#foreign
-      this.#good = same
-    }
+    const { creates, moves } = this.#what
+    let same = this.#good
+    if (creates === true && same !== 0) same = largestAlike(afr, replies, same)
+    if (moves !== undefined) same = thatMoved(replies, same, moves)
+    this.#foreign = this.#good & ~same
+    this.#failed |= this.#foreign
+    this.#good = same
     if (this.#good === 0) {
       // All agree that it cannot be done.
       const common = commonErrno(replies)

@@ -188,7 +188,8 @@ export async function rename(
   if (isDirInode(replaced) && replaced !== oldloc.inode) lockees.push(wholeLock(afr, replaced))
   const directories: Changed[] = [{ parent: from, name: oldloc.name! }]
   directories.push({ parent: to, name: newloc.name! })
-  const outcome = await changeEntry(afr, frame, { fop: 'rename', lockees, directories, req })
+  const moves = oldloc.inode.gfid
+  const outcome = await changeEntry(afr, frame, { fop: 'rename', lockees, directories, req, moves })
   if (outcome.errno !== 0) return outcome
   const { good, replies } = outcome
   const said = (inode: Inode) => replies[afr.spokesman(inode, good)] as Ok<'rename'>

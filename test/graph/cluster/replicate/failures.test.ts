@@ -596,3 +596,34 @@ void test('a name noted while a heal ran stays on record for the next', {
     assert.ok(bricks[1]!.store.at(`/dir/${name}`) !== undefined, name)
   }
 })
+
+void test('a brick that moves another object, which it had under the name, is blamed', {
+  skip: noDisk,
+}, async () => {
+  const volume = await prepared({ options: { 'granular-entry-heal': 'on' } })
+  const { mount, bricks, afr } = volume
+  const dir = (await mount.loc('/dir')).inode
+  await mount.writeFile('/dir/new', 'new content')
+  await mount.writeFile('/dir/name', 'replaced')
+  await letGo(volume)
+  bricks[1]!.up = false
+  await mount.rename('/dir/new', '/dir/name')
+  await letGo(volume)
+  const oldloc = await mount.loc('/dir/name')
+  const newloc = Loc.ofName(dir, 'moved', mount.table.newInode())
+  bricks[1]!.up = true
+  // Without a lookup in between, which would heal the name.
+  assert.equal((await mount.fop('rename', { oldloc, newloc })).errno, 0)
+  await letGo(volume)
+  for (const brick of [0, 2]) assert.deepEqual(mark(bricks[brick]!, '/dir', 1), [0, 0, 4])
+  await mount.graph.pool.background(afr as unknown as Xlator, 'heal', ROOT_CREDS, async (frame) => {
+    assert.equal((await healEntries(afr, frame.with(healCreds()), dir)).errno, 0)
+  })
+  await mount.settle()
+  for (const brick of [0, 1, 2]) {
+    const { store } = bricks[brick]!
+    assert.equal(store.at('/dir/moved')?.data.toString(), 'new content')
+    for (const name of ['new', 'name']) assert.equal(store.at(`/dir/${name}`), undefined)
+    assert.deepEqual(mark(bricks[brick]!, '/dir', 1), [0, 0, 0])
+  }
+})
