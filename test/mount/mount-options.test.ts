@@ -184,7 +184,10 @@ describe('mount -t glusterfs', { skip, timeout: 240_000 }, () => {
       assert.equal(readFileSync(join(path, 'line'), 'utf8'), options)
       await unmount(path)
     }
-    assert.match(readFileSync('/var/log/glusterfs/mine.log', 'latin1'), /was unmounted/)
+    // umount(8) does not wait for the client.
+    const log = (): string => readFileSync('/var/log/glusterfs/mine.log', 'latin1')
+    for (let i = 0; i < 100 && !log().includes('was unmounted'); i++) await sleep(50)
+    assert.match(log(), /was unmounted/)
   })
 
   test('logrotate: copytruncate and SIGHUP', async () => {
