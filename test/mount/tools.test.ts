@@ -129,7 +129,7 @@ describe('gluster volume …', { skip, timeout: 180_000 }, () => {
   })
 
   test('… statedump client HOST:PID: the process that is meant, and no other', async () => {
-    const dumps = (): string[] => readdirSync(DUMPS).filter((name) => name.includes('.dump.'))
+    const dumps = (): string[] => readdirSync(DUMPS).filter((name) => /\.dump\.\d+$/.test(name))
     for (const old of dumps()) rmSync(`${DUMPS}/${old}`)
     await ask(`statedump client node01:${mount.pid + 1}`)
     await ask(`statedump client node01:${mount.pid}`)

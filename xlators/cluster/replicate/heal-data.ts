@@ -126,7 +126,8 @@ async function prepare(
 /**
  * Does the plan hold, as far as clients are concerned that have to wait for the lock held now? The
  * source may have been away, for us or for another client, and what was written meanwhile is on the
- * others only. A brick that was away may also have forgotten what it was given and not told to sync.
+ * others only. A brick that was away may also have forgotten what it was given and not told to
+ * sync.
  */
 async function isStillRight(
   afr: Replicate,

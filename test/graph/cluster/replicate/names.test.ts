@@ -1,0 +1,98 @@
+/** What granular records of changed names must not lose. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Dict } from '../../../../src/core/dict.ts'
+import { XATTROP_ADD_ARRAY } from '../../../../src/core/fop.ts'
+import { type Frame, ROOT_CREDS } from '../../../../src/core/frame.ts'
+import { newGfid } from '../../../../src/core/gfid.ts'
+import { S_IFREG } from '../../../../src/core/iatt.ts'
+import { Loc } from '../../../../src/core/loc.ts'
+import type { Xlator } from '../../../../src/core/xlator.ts'
+import { healCreds } from '../../../../xlators/cluster/common/heal-queue.ts'
+import { ENTRY, NOTHING, PLUS_ONE } from '../../../../xlators/cluster/replicate/change-log.ts'
+import { healEntries } from '../../../../xlators/cluster/replicate/heal-entry.ts'
+import { noDisk } from '../../../lib/disk-store.ts'
+import { letGo, mark, type ReplicateGraph, replicateGraph } from '../../../lib/replicate-graph.ts'
+
+async function prepared(): Promise<ReplicateGraph> {
+  const volume = await replicateGraph({ options: { 'granular-entry-heal': 'on' } })
+  await volume.mount.mkdir('/dir')
+  await letGo(volume)
+  return volume
+}
+
+void test('a name noted while a heal ran stays on record for the next', {
+  skip: noDisk,
+}, async () => {
+  const volume = await prepared()
+  const { mount, bricks, afr } = volume
+  const dir = (await mount.loc('/dir')).inode
+  const inJob = (job: (frame: Frame) => Promise<void>): Promise<void> =>
+    mount.graph.pool.background(afr as unknown as Xlator, 'heal', ROOT_CREDS, job)
+  const heal = (): Promise<void> =>
+    inJob(async (frame) => {
+      assert.equal((await healEntries(afr, frame.with(healCreds()), dir)).errno, 0)
+    })
+  bricks[1]!.up = false
+  await mount.writeFile('/dir/early', 'early')
+  await letGo(volume)
+  // A creation that began before the brick came back and is recorded after the heal has listed.
+  const xdata = new Dict().setGfid('gfid-req', newGfid())
+  const late = (): Promise<void> => {
+    bricks[1]!.gate = undefined
+    return inJob(async (frame) => {
+      for (const brick of [0, 2]) {
+        const { top } = bricks[brick]!.store.disk!
+        const loc = Loc.ofName(dir, 'late', mount.table.newInode())
+        const made = { loc, mode: S_IFREG | 0o644, rdev: 0, umask: 0, xdata }
+        assert.equal((await frame.wind(top, 'mknod', made)).errno, 0)
+        const noted = await frame.wind(top, 'xattrop', {
+          loc: Loc.ofInode(dir),
+          op: XATTROP_ADD_ARRAY,
+          dict: afr.changes.xattrop(1 << 1, PLUS_ONE[ENTRY]!, NOTHING),
+          xdata: new Dict().setStr('glusterfs.xattrop-entry-create', 'late'),
+        })
+        assert.equal(noted.errno, 0)
+      }
+    })
+  }
+  bricks[1]!.up = true
+  bricks[1]!.gate = (fop) => (fop === 'setattr' ? late() : undefined)
+  await heal()
+  assert.equal(bricks[1]!.gate, undefined)
+  await heal()
+  for (const name of ['early', 'late']) {
+    assert.ok(bricks[1]!.store.at(`/dir/${name}`) !== undefined, name)
+  }
+})
+
+void test('a brick that moves another object, which it had under the name, is blamed', {
+  skip: noDisk,
+}, async () => {
+  const volume = await prepared()
+  const { mount, bricks, afr } = volume
+  const dir = (await mount.loc('/dir')).inode
+  await mount.writeFile('/dir/new', 'new content')
+  await mount.writeFile('/dir/name', 'replaced')
+  await letGo(volume)
+  bricks[1]!.up = false
+  await mount.rename('/dir/new', '/dir/name')
+  await letGo(volume)
+  const oldloc = await mount.loc('/dir/name')
+  const newloc = Loc.ofName(dir, 'moved', mount.table.newInode())
+  bricks[1]!.up = true
+  // Without a lookup in between, which would heal the name.
+  assert.equal((await mount.fop('rename', { oldloc, newloc })).errno, 0)
+  await letGo(volume)
+  for (const brick of [0, 2]) assert.deepEqual(mark(bricks[brick]!, '/dir', 1), [0, 0, 4])
+  await mount.graph.pool.background(afr as unknown as Xlator, 'heal', ROOT_CREDS, async (frame) => {
+    assert.equal((await healEntries(afr, frame.with(healCreds()), dir)).errno, 0)
+  })
+  await mount.settle()
+  for (const brick of [0, 1, 2]) {
+    const { store } = bricks[brick]!
+    assert.equal(store.at('/dir/moved')?.data.toString(), 'new content')
+    for (const name of ['new', 'name']) assert.equal(store.at(`/dir/${name}`), undefined)
+    assert.deepEqual(mark(bricks[brick]!, '/dir', 1), [0, 0, 0])
+  }
+})
