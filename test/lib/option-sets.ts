@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Results, Value } from '../mount/matrix/case.ts'
 import { compare, type Difference, report } from '../mount/matrix/compare.ts'
 import { startLoad } from './load.ts'
-import { gluster, type Mount, ours, projectRoot, run, space, Volume } from './sandbox.ts'
+import { CACHED, type Mount, ours, projectRoot, run, space, Volume } from './sandbox.ts'
 
 const onOff = ['on', 'off'] as const
 
@@ -60,12 +60,25 @@ const TOLD: Readonly<Record<string, readonly string[]>> = {
 
 export type OptionSet = Record<string, string>
 
+const switches = Object.keys(KEYS).slice(0, 9)
+
 /** Every translator off. */
-export const allOff: OptionSet = Object.fromEntries(
-  Object.entries(KEYS)
-    .filter(([key], index) => index < 9 && key !== '')
-    .map(([key]) => [key, 'off']),
-)
+export const allOff: OptionSet = Object.fromEntries(switches.map((key) => [key, 'off']))
+
+/** Every translator, and upcalls, which nl-cache needs. */
+export const allOn: OptionSet = {
+  ...Object.fromEntries(switches.map((key) => [key, 'on'])),
+  // with it the listings of the bricks are read ahead, without it that of the whole volume
+  'performance.parallel-readdir': 'off',
+  ...CACHED,
+  'performance.quick-read-cache-invalidation': 'on',
+  'performance.nl-cache': 'on',
+  'performance.nl-cache-positive-entry': 'on',
+}
+
+/** The options a long proof gives the volumes of a test in test/mount. */
+export const givenOptions = (): OptionSet =>
+  JSON.parse(process.env.VOLUME_OPTIONS ?? '{}') as OptionSet
 
 /** Half the options are given, half the sets are for volumes with upcalls. */
 export function drawOptions(random: () => number): OptionSet {
@@ -86,6 +99,7 @@ export function drawOptions(random: () => number): OptionSet {
 export const layouts: Readonly<Record<string, { bricks: number; layout: string[] }>> = {
   '2 bricks': { bricks: 2, layout: [] },
   '2+1': { bricks: 3, layout: ['disperse-data', '2', 'redundancy', '1'] },
+  'replica 3': { bricks: 3, layout: ['replica', '3'] },
 }
 
 export interface Extent {
@@ -137,9 +151,7 @@ export class OptionProof {
 
   async #make(set: OptionSet, kind: 'stock' | 'ours'): Promise<{ volume: Volume; mount: Mount }> {
     const { bricks, layout } = layouts[this.#layout]!
-    const volume = await Volume.create(`set${volumes++}`, { bricks, layout })
-    const words = Object.entries(set).flat()
-    if (words.length > 0) await gluster('volume', 'set', volume.name, ...words)
+    const volume = await Volume.create(`set${volumes++}`, { bricks, layout, set })
     return { volume, mount: await volume.mount(kind === 'stock' ? 'stock' : ours) }
   }
 
@@ -178,7 +190,7 @@ export class OptionProof {
   async #load(volume: Volume, mount: Mount, seed: number): Promise<string[]> {
     const seconds = this.#extent.loadSeconds
     const loads = [0, 1, 2].map((i) => startLoad(`${mount.dir}/load${i}`, seed * 10 + i, seconds))
-    if (this.#layout === '2+1') {
+    if (this.#layout !== '2 bricks') {
       await volume.killBrick(seed % 3)
       await volume.startBricks()
     }

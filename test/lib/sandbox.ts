@@ -233,9 +233,8 @@ export class Volume {
     mkdirSync(space('bricks'), { recursive: true })
     const words = ['volume', 'create', name, ...(options.layout ?? [])]
     await gluster(...words, ...bricks.map((brick) => `node01:${brick}`), 'force')
-    for (const [key, value] of Object.entries(options.set ?? {})) {
-      await gluster('volume', 'set', name, key, value)
-    }
+    const set = Object.entries(options.set ?? {}).flat()
+    if (set.length > 0) await gluster('volume', 'set', name, ...set)
     await gluster('volume', 'start', name)
     return new Volume(name, bricks)
   }

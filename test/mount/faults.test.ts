@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { clock } from '../../src/core/clock.ts'
 import { type LoadResult, startLoad } from '../lib/load.ts'
+import { givenOptions } from '../lib/option-sets.ts'
 import { Peer } from '../lib/peer.ts'
 import { enterSandbox, gluster, type Mount, ours, run, sh, sleep, Volume } from '../lib/sandbox.ts'
 import { O } from '../lib/syscalls.ts'
@@ -46,7 +47,7 @@ describe('a brick dies and returns', { skip, timeout: 180_000 }, () => {
   const at = (name: string): string => `${mount.dir}/${name}`
 
   before(async () => {
-    volume = await Volume.create('vf', { bricks: 2 })
+    volume = await Volume.create('vf', { bricks: 2, set: givenOptions() })
     mount = await volume.mount(ours)
   })
 
@@ -175,7 +176,7 @@ function zombie(pid: number): boolean {
 
 describe('the volume grows', { skip, timeout: 180_000 }, () => {
   test('add-brick and rebalance under load lose, double and fail nothing', async (t) => {
-    const volume = await Volume.create('vg', { bricks: 2 })
+    const volume = await Volume.create('vg', { bricks: 2, set: givenOptions() })
     const mount = await volume.mount(ours)
     const stock = await volume.mount('stock')
     await sh(`mkdir '${mount.dir}/still' && cd '${mount.dir}/still'

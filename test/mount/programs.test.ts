@@ -5,6 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import { clock } from '../../src/core/clock.ts'
 import { volumeInState } from '../lib/disperse-volume.ts'
+import { givenOptions } from '../lib/option-sets.ts'
 import { replicatedInState } from '../lib/replicate-volume.ts'
 import { enterSandbox, type Mount, ours, run, sh, space, Volume } from '../lib/sandbox.ts'
 import { pattern } from './matrix/case.ts'
@@ -20,7 +21,8 @@ const fileCount = Number(process.env.PROGRAMS_FILES ?? 20_000)
 async function makeVolume(): Promise<{ volume: Volume; degrade: () => Promise<void> }> {
   if (shape?.startsWith(REPLICA)) return replicatedInState('vp', shape.slice(REPLICA.length))
   if (shape !== undefined) return volumeInState('vp', shape)
-  return { volume: await Volume.create('vp', { bricks: 2 }), degrade: async () => {} }
+  const volume = await Volume.create('vp', { bricks: 2, set: givenOptions() })
+  return { volume, degrade: async () => {} }
 }
 
 /** A reason to skip the test of a program that is not installed. */
