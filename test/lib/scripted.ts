@@ -1,7 +1,7 @@
 /** A translator under test over a child whose every answer the test writes. */
 import assert from 'node:assert/strict'
 import { E } from '../../src/core/errno.ts'
-import type { Event } from '../../src/core/event.ts'
+import type { Event, Upcall } from '../../src/core/event.ts'
 import { Fd } from '../../src/core/fd.ts'
 import {
   type Fop,
@@ -241,6 +241,19 @@ export function openFd(inode: Inode, flags = 2): Fd {
 export const locOf = (inode: Inode): Loc => {
   const dentry = inode.dentries[0]
   return dentry === undefined ? Loc.ofInode(inode) : new Loc(inode, dentry.parent, dentry.name)
+}
+
+export type Invalidation = Extract<Upcall, { type: 'cache-invalidation' }>
+
+/** What a brick tells when another client changed `gfid`. */
+export function invalidation(
+  gfid: Gfid,
+  flags: number,
+  change: Partial<Invalidation> = {},
+): Invalidation {
+  const none = { stat: new Iatt(), parentStat: new Iatt(), oldParentStat: new Iatt() }
+  const rest = { expireTimeAttr: 600, xdata: undefined, ...none }
+  return { type: 'cache-invalidation', gfid, flags, ...rest, ...change }
 }
 
 /** Lets every promise that can settle do so. */

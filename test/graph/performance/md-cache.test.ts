@@ -2,14 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
-import {
-  UP_NLINK,
-  UP_SIZE,
-  UP_TIMES,
-  UP_XATTR,
-  UP_XATTR_RM,
-  type Upcall,
-} from '../../../src/core/event.ts'
+import { UP_NLINK, UP_SIZE, UP_TIMES, UP_XATTR, UP_XATTR_RM } from '../../../src/core/event.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
@@ -20,6 +13,8 @@ import {
   type Bench,
   bench,
   dirStat,
+  type Invalidation,
+  invalidation,
   linked,
   locOf,
   openFd,
@@ -206,16 +201,13 @@ mdTest('a change by somebody else drops the kernel pages', {}, async (s) => {
 
 const told = { 'cache-invalidation': 'on', 'md-cache-timeout': '600' }
 
-function upcall(s: Setup, flags: number, xdata?: Dict): Upcall {
-  const none = { parentStat: new Iatt(), oldParentStat: new Iatt(), stat: new Iatt() }
-  const { gfid } = s.inode
-  return { type: 'cache-invalidation', gfid, flags, expireTimeAttr: 600, ...none, xdata }
-}
+const upcall = (s: Setup, flags: number, xdata?: Dict): Invalidation =>
+  invalidation(s.inode.gfid, flags, { xdata })
 
 /** An upcall about something else says how long the bricks remember us. */
 function heard(s: Setup, seconds: number): void {
-  const other = { ...upcall(s, UP_TIMES), expireTimeAttr: seconds, gfid: testGfid() }
-  s.child.notifyParents({ type: 'upcall', upcall: other as Upcall })
+  const other = invalidation(testGfid(), UP_TIMES, { expireTimeAttr: seconds })
+  s.child.notifyParents({ type: 'upcall', upcall: other })
   s.manual.pass(1)
 }
 
@@ -275,7 +267,7 @@ mdTest('a change of an inode not known yet reaches the answer under way', told, 
   const loc = Loc.ofName(s.b.graph.inodes.root, 'new', fresh)
   s.child.hold.add('lookup')
   const slow = s.b.run('lookup', { loc })
-  s.child.notifyParents({ type: 'upcall', upcall: { ...upcall(s, UP_SIZE), gfid } as Upcall })
+  s.child.notifyParents({ type: 'upcall', upcall: invalidation(gfid, UP_SIZE) })
   const old = stat({ gfid, size: 1, ctime: 5 })
   s.child.take('lookup').reply({ errno: 0, stat: old, postparent: new Iatt() })
   await slow
@@ -322,8 +314,7 @@ mdTest('names in a directory others work in are believed for a second', told, as
   await s.b.ok('lookup', { loc: s.loc })
   assert.ok(name() > 500_000)
   s.manual.pass(1)
-  const made = { ...upcall(s, UP_TIMES), gfid: root.gfid } as Upcall
-  s.child.notifyParents({ type: 'upcall', upcall: made })
+  s.child.notifyParents({ type: 'upcall', upcall: invalidation(root.gfid, UP_TIMES) })
   assert.equal(name(), 0)
   assert.equal(await calls(s, 'lookup'), 1)
   s.manual.pass(1)
@@ -409,6 +400,26 @@ mdTest('names that come and go move the times of their directory, no more', {}, 
   s.child.calls.length = 0
   await s.b.ok('stat', { loc })
   assert.equal(s.child.calls.length, 1, 'the rest is no younger for it')
+})
+
+mdTest('a directory that grew with a name is asked for its size', {}, async (s) => {
+  const root = s.b.graph.inodes.root
+  const loc = locOf(root)
+  const parent = (change: Partial<Iatt>): Iatt => dirStat({ gfid: root.gfid, ...change })
+  let size = 4096
+  s.child.script.stat = () => ({ errno: 0, stat: parent({ size, ctime: 5 }) })
+  await s.b.ok('stat', { loc })
+  const preparent = parent({ size, ctime: 5 })
+  size = 12288
+  s.child.script.mknod = () => ({
+    errno: 0,
+    stat: stat({ gfid: testGfid() }),
+    preparent,
+    postparent: parent({ size, ctime: 8 }),
+  })
+  const made = Loc.ofName(root, 'n', s.b.graph.inodes.newInode())
+  await s.b.ok('mknod', { loc: made, mode: 0, rdev: 0, umask: 0 })
+  assert.equal((await s.b.ok('stat', { loc })).stat.size, 12288)
 })
 
 mdTest('a new directory is one more link of its parent', {}, async (s) => {

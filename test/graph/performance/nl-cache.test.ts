@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { E } from '../../../src/core/errno.ts'
-import { UP_TIMES, type Upcall } from '../../../src/core/event.ts'
-import type { Gfid } from '../../../src/core/gfid.ts'
+import { UP_TIMES } from '../../../src/core/event.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
@@ -13,6 +12,7 @@ import {
   type Bench,
   bench,
   dirStat,
+  invalidation,
   linked,
   openFd,
   type ScriptedChild,
@@ -134,19 +134,18 @@ nlTest('a directory made here is known in full', { 'nl-cache-positive-entry': 'o
   assert.equal(await known(s, 'x'), false, 'other directories are not')
 })
 
-function upcall(gfid: Gfid, parent?: Gfid): Upcall {
-  const parentStat = dirStat(parent === undefined ? {} : { gfid: parent })
-  const stats = { stat: stat(), parentStat, oldParentStat: new Iatt() }
-  const rest = { expireTimeAttr: 60, xdata: undefined }
-  return { type: 'cache-invalidation', gfid, flags: UP_TIMES, ...stats, ...rest }
-}
-
 nlTest('upcalls about the directory or its entries clear it', {}, async (s) => {
   const inode = linked(s.b.graph, 'f')
-  for (const event of [upcall(s.root.gfid), upcall(testGfid(), s.root.gfid), upcall(inode.gfid)]) {
+  const parentStat = dirStat({ gfid: s.root.gfid })
+  const upcalls = [
+    invalidation(s.root.gfid, UP_TIMES),
+    invalidation(testGfid(), UP_TIMES, { parentStat }),
+    invalidation(inode.gfid, UP_TIMES),
+  ]
+  for (const upcall of upcalls) {
     await known(s, 'a')
     assert.equal(await known(s, 'a'), true)
-    s.child.notifyParents({ type: 'upcall', upcall: event })
+    s.child.notifyParents({ type: 'upcall', upcall })
     assert.equal(await known(s, 'a'), false)
   }
   s.child.notifyParents({ type: 'child-down' })

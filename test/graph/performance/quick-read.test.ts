@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { Dict } from '../../../src/core/dict.ts'
-import { UP_SIZE, UP_TIMES, type Upcall } from '../../../src/core/event.ts'
+import { UP_SIZE, UP_TIMES } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
@@ -11,6 +11,7 @@ import { modelRuns } from '../../lib/model-run.ts'
 import {
   type Bench,
   bench,
+  invalidation,
   linked,
   locOf,
   openFd,
@@ -162,15 +163,7 @@ quickTest('O_DIRECT reads and reads after a lost connection go down', {}, async 
 
 const told = { 'quick-read-cache-invalidation': 'on' }
 quickTest('upcalls drop content', told, async (s) => {
-  const none = { parentStat: new Iatt(), oldParentStat: new Iatt(), stat: new Iatt() }
-  const upcall: Upcall = {
-    type: 'cache-invalidation',
-    gfid: s.inode.gfid,
-    flags: UP_SIZE | UP_TIMES,
-    expireTimeAttr: 60,
-    ...none,
-    xdata: undefined,
-  }
+  const upcall = invalidation(s.inode.gfid, UP_SIZE | UP_TIMES)
   await s.b.ok('lookup', { loc: locOf(s.inode) })
   s.child.notifyParents({ type: 'upcall', upcall })
   await read(s, 0, 5)

@@ -2,15 +2,20 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
+import { UP_MODE, UP_NLINK, UP_SIZE, UP_TIMES } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import type { DirEntry, Rep } from '../../../src/core/fop.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
+import type { Inode } from '../../../src/core/inode.ts'
 import readdirAhead from '../../../xlators/performance/readdir-ahead/index.ts'
 import { type ManualClock, withManualClock } from '../../lib/manual-clock.ts'
 import { modelRuns } from '../../lib/model-run.ts'
 import {
   type Bench,
   bench,
+  dirStat,
+  type Invalidation,
+  invalidation,
   isPending,
   linked,
   locOf,
@@ -18,6 +23,7 @@ import {
   type ScriptedChild,
   settle,
   stat,
+  testGfid,
 } from '../../lib/scripted.ts'
 
 interface Setup {
@@ -151,6 +157,44 @@ dirTest('changed files lose their attributes, also changed while being read', {}
     bare.map((entry) => entry.name),
     ['file1', 'file2'],
   )
+})
+
+dirTest('what others changed since it was read goes out without attributes', {}, async (s) => {
+  const child = (name: string): Inode => s.b.graph.inodes.child(s.b.graph.inodes.root, name)!
+  const bare = async (fd: Fd): Promise<string[]> => {
+    const entries = await entriesOf(readdirp(s, fd, 0))
+    fd.release()
+    return entries
+      .filter((entry) => entry.stat === undefined && entry.inode === undefined)
+      .map((entry) => entry.name)
+  }
+  const tell = (upcall: Invalidation): void => s.child.notifyParents({ type: 'upcall', upcall })
+  const one = await opened(s)
+  await settle()
+  tell(invalidation(child('file1').gfid, UP_SIZE | UP_TIMES))
+  assert.deepEqual(await bare(one), ['file1'])
+  s.child.hold.add('readdirp')
+  const two = await opened(s)
+  tell(invalidation(child('file2').gfid, UP_MODE))
+  s.child.hold.clear()
+  s.child.take('readdirp').reply(list(s.b, s.names, 0))
+  await settle()
+  assert.deepEqual(await bare(two), ['file2'], 'also while it was being read')
+  for (const upcall of [
+    invalidation(s.b.graph.inodes.root.gfid, UP_TIMES),
+    invalidation(testGfid(), UP_NLINK, {
+      parentStat: dirStat({ gfid: s.b.graph.inodes.root.gfid }),
+    }),
+  ]) {
+    const fd = await opened(s)
+    await settle()
+    tell(upcall)
+    assert.equal((await bare(fd)).length, 10, 'names in it changed')
+  }
+  const last = await opened(s)
+  await settle()
+  s.child.notifyParents({ type: 'some-descendent-down' })
+  assert.equal((await bare(last)).length, 10, 'others may have changed it unnoticed')
 })
 
 dirTest('when names change, buffered entries are names only', {}, async (s) => {

@@ -157,8 +157,8 @@ export class MdCache extends Xlator<typeof options> {
         if (to !== undefined) this.#store.drop(to)
         return rep
       }
-      if (from !== undefined) this.#store.namesChanged(from, rep.postoldparent)
-      if (to !== undefined) this.#store.namesChanged(to, rep.postnewparent)
+      if (from !== undefined) this.#store.namesChanged(from, rep.preoldparent, rep.postoldparent)
+      if (to !== undefined) this.#store.namesChanged(to, rep.prenewparent, rep.postnewparent)
       return rep
     })
 
@@ -491,8 +491,7 @@ export class MdCache extends Xlator<typeof options> {
   #namesChanged(loc: Loc, rep: Rep<'unlink'>, links = false): void {
     if (loc.parent === undefined) return
     if (rep.errno !== 0) this.#store.drop(loc.parent)
-    else if (!links) this.#store.namesChanged(loc.parent, rep.postparent)
-    else this.#store.namesChanged(loc.parent, rep.postparent, rep.preparent)
+    else this.#store.namesChanged(loc.parent, rep.preparent, rep.postparent, links)
   }
 
   #changing<K extends ChangingFop>(

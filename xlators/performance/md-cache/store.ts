@@ -196,23 +196,24 @@ export class Store implements Freshness {
   }
 
   /**
-   * A name in the directory came or went; the reply showed `after`. Only the times are taken from
-   * it: it is one brick's view, and the rest is no older than before. Where the link count changed,
-   * `before` tells by how much.
+   * A name in the directory came or went; the reply showed it before and after. Only the times are
+   * taken from it: it is one brick's view, and the rest is no older than before. With `links` the
+   * link count changed, too; the size does now and then, and is asked for then.
    */
-  namesChanged(directory: Inode, after: Iatt, before?: Iatt): void {
+  namesChanged(directory: Inode, before: Iatt, after: Iatt, links = false): void {
     const entry = this.#entries.need(directory, () => new Entry())
     entry.statChanged = this.#stamps.next()
     const { stat } = entry
     if (stat === undefined) return
-    if (after.ctime === 0 || before?.ctime === 0) {
+    const resized = before.size !== after.size || before.blocks !== after.blocks
+    if (after.ctime === 0 || (before.ctime === 0 ? links : resized)) {
       entry.stat = undefined
       return
     }
-    const links = before === undefined ? 0 : after.nlink - before.nlink
+    const newLinks = links ? after.nlink - before.nlink : 0
     if (!timeLater(after.ctime, after.ctimeNsec, stat.ctime, stat.ctimeNsec)) {
       // Whether what is known has the new link already cannot be told.
-      if (links !== 0) entry.stat = undefined
+      if (newLinks !== 0) entry.stat = undefined
       return
     }
     const now = stat.clone()
@@ -220,7 +221,7 @@ export class Store implements Freshness {
     now.ctimeNsec = after.ctimeNsec
     now.mtime = after.mtime
     now.mtimeNsec = after.mtimeNsec
-    now.nlink += links
+    now.nlink += newLinks
     entry.stat = now
   }
 

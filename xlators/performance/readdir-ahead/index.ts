@@ -5,14 +5,15 @@
  * A buffer is filled while it is below rda-high-wmark, and again when it falls to rda-low-wmark;
  * all buffers together are bounded by rda-cache-limit. A request elsewhere than where the last one
  * ended turns the fd to plain forwarding, except a rewind. Names are those of the time of opendir
- * or later, as POSIX has it; attributes of what was changed through this client after it was read
- * are taken out, so that the kernel asks for them.
+ * or later, as POSIX has it; attributes of what was changed after it was read, through this client
+ * or as bricks tell, are taken out, so that the kernel asks for them.
  */
 
 import { clock } from '../../../src/core/clock.ts'
 import { FdContext } from '../../../src/core/context.ts'
 import type { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
+import type { Event } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import type { DirEntry, Fop, FopName, MaybePromise, Ok, Rep, Req } from '../../../src/core/fop.ts'
 import type { Creds, Frame } from '../../../src/core/frame.ts'
@@ -201,6 +202,30 @@ export class ReaddirAhead extends Xlator<typeof options> {
     this.#open.delete(directory)
   }
 
+  override notify(event: Event, from: Xlator | undefined): void {
+    switch (event.type) {
+      case 'child-up':
+      case 'child-down':
+      case 'some-descendent-up':
+      case 'some-descendent-down':
+        this.#distrust()
+        break
+      case 'invalidate-inode':
+        this.#isNew(event.inode.gfid)
+        break
+      case 'upcall': {
+        const { upcall } = event
+        if (upcall.type !== 'cache-invalidation' || this.#open.size === 0) break
+        this.#isNew(upcall.gfid)
+        this.#distrust(upcall.gfid, upcall.parentStat.gfid, upcall.oldParentStat.gfid)
+        break
+      }
+      default:
+        break
+    }
+    super.notify(event, from)
+  }
+
   override dump(sink: DumpSink): void {
     sink.section(`performance/readdir-ahead.${this.name}`)
     sink.pair('rda-request-size', this.options['rda-request-size'])
@@ -358,14 +383,19 @@ export class ReaddirAhead extends Xlator<typeof options> {
       const left = this.#changing.get(gfid)! - 1
       if (left === 0) this.#changing.delete(gfid)
       else this.#changing.set(gfid, left)
-      this.#changed.add(gfid)
-      if (this.#changed.size > CHANGED_MAX) {
-        for (const directory of this.#open) directory.distrusted = true
-        this.#changed.clear()
-      }
-      this.#forgetChanges()
+      this.#isNew(gfid)
       return rep
     })
+  }
+
+  /** What was read of the file before now is old. */
+  #isNew(gfid: Gfid): void {
+    this.#changed.add(gfid)
+    if (this.#changed.size > CHANGED_MAX) {
+      this.#distrust()
+      this.#changed.clear()
+    }
+    this.#forgetChanges()
   }
 
   /** A fop that changes names: attributes read before its end may be of what had them before. */
@@ -379,7 +409,8 @@ export class ReaddirAhead extends Xlator<typeof options> {
     for (const parent of parents) {
       if (parent !== undefined) this.#naming.set(parent, (this.#naming.get(parent) ?? 0) + 1)
     }
-    this.#distrust(parents)
+    const gfids = parents.flatMap((parent) => parent?.gfid ?? [])
+    this.#distrust(...gfids)
     return look(frame.wind(this.child, fop, req), (rep) => {
       for (const parent of parents) {
         if (parent === undefined) continue
@@ -387,15 +418,17 @@ export class ReaddirAhead extends Xlator<typeof options> {
         if (left === 0) this.#naming.delete(parent)
         else this.#naming.set(parent, left)
       }
-      this.#distrust(parents)
+      this.#distrust(...gfids)
       return rep
     })
   }
 
-  #distrust(parents: readonly (Inode | undefined)[]): void {
+  /** Attributes read so far of what is in these directories, in all unless told, may be wrong. */
+  #distrust(...gfids: Gfid[]): void {
     for (const directory of this.#open) {
       const busy = directory.entries.length > 0 || directory.asking
-      if (busy && parents.includes(directory.inode)) directory.distrusted = true
+      const concerned = gfids.length === 0 || gfids.includes(directory.inode.gfid)
+      if (busy && concerned) directory.distrusted = true
     }
   }
 
