@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
-import { F_SETLK, F_WRLCK } from '../../../src/core/fop.ts'
+import { F_GETLK, F_SETLK, F_WRLCK, type FopName, type Req } from '../../../src/core/fop.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
+import { Loc } from '../../../src/core/loc.ts'
+import { O_TRUNC } from '../../../src/core/open-flags.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
 import writeBehind from '../../../xlators/performance/write-behind/index.ts'
+import { LIES_MAX, SENT_MAX } from '../../../xlators/performance/write-behind/pending.ts'
 import { withManualClock } from '../../lib/manual-clock.ts'
 import { modelRuns } from '../../lib/model-run.ts'
 import {
@@ -159,6 +163,117 @@ test('stat, setattr, truncate and fsync wait; writes after them do not hold them
   done(s)
   for (const rep of waiting) assert.equal((await rep).errno, 0)
   assert.equal(s.child.held.length, 1)
+})
+
+type Sent = { [K in FopName]?: Req<K> }
+
+/** What must not be sent before the older writes of the file, by fop. */
+function conflicting({ b, fd }: Setup): Sent[] {
+  const { inode } = fd
+  const [loc, other] = [locOf(inode), linked(b.graph, 'other')]
+  const to = locOf(other)
+  const [offset, len, size] = [0, 10, 10]
+  const named = new Loc(inode, b.graph.inodes.root, 'new')
+  const attributes = { stat: new Iatt(), valid: 0 }
+  const copy = { flags: 0, size }
+  return [
+    { stat: { loc } },
+    { fstat: { fd } },
+    { lookup: { loc } },
+    { truncate: { loc, offset: 100 } },
+    { ftruncate: { fd, offset: 100 } },
+    { open: { loc, flags: O_TRUNC, fd: openFd(inode) } },
+    { setattr: { loc, ...attributes } },
+    { fsetattr: { fd, ...attributes } },
+    { setxattr: { loc, dict: new Dict(), flags: 0 } },
+    { fsetxattr: { fd, dict: new Dict(), flags: 0 } },
+    { link: { oldloc: loc, newloc: named } },
+    { rename: { oldloc: loc, newloc: named } },
+    { rename: { oldloc: to, newloc: loc } },
+    { fallocate: { fd, mode: 0, offset, len } },
+    { discard: { fd, offset, len } },
+    { zerofill: { fd, offset, len } },
+    { seek: { fd, offset, what: 0 } },
+    { rchecksum: { fd, offset, len } },
+    { copy_file_range: { fdIn: fd, offIn: 0, fdOut: openFd(other), offOut: 0, ...copy } },
+    { copy_file_range: { fdIn: openFd(other), offIn: 0, fdOut: fd, offOut: 0, ...copy } },
+    { fsync: { fd, datasync: true } },
+    { flush: { fd } },
+  ]
+}
+
+test('conflicting fops reach the bricks after the older writes, and wait for no younger', async () => {
+  const count = conflicting(await setup()).length
+  for (let i = 0; i < count; i++) {
+    const s = await setup()
+    const [[fop, req]] = Object.entries(conflicting(s)[i]!) as [[FopName, Req<FopName>]]
+    await write(s, 0, 200_000)
+    const rep = s.b.run(fop, req)
+    await write(s, 300_000, 200_000)
+    assert.equal(await isPending(rep), true, `${fop} (${i}) does not wait`)
+    assert.deepEqual(s.child.named(fop), [], `${fop} (${i}) was sent`)
+    done(s)
+    await rep
+    assert.equal(s.child.named(fop).length, 1, `${fop} (${i})`)
+    assert.equal(s.child.held.length, 1, 'the younger write is under way')
+  }
+})
+
+test('what does not depend on the data does not wait: unlink, getxattr, asking for a lock', async () => {
+  const s = await setup()
+  await write(s, 0, 100)
+  const loc = locOf(s.fd.inode)
+  const flock = { type: F_WRLCK, whence: 0, start: 0n, len: 0n, pid: 1, lkOwner: Buffer.alloc(8) }
+  assert.equal(await isPending(s.b.run('unlink', { loc, flags: 0 })), false)
+  assert.equal(await isPending(s.b.run('getxattr', { loc, name: 'user.x' })), false)
+  assert.equal(await isPending(s.b.run('lk', { fd: s.fd, cmd: F_GETLK, flock })), false)
+})
+
+test('neither unlink nor the last close drops what was answered', async () => {
+  const s = await setup()
+  await write(s, 0, 200_000)
+  await write(s, 100_000, 200_000)
+  await s.b.run('unlink', { loc: locOf(s.fd.inode), flags: 0 })
+  s.fd.release()
+  await settle()
+  assert.equal(s.fd.released, false, 'the bricks need it')
+  done(s)
+  await settle()
+  assert.equal(s.child.named('writev').at(-1)!.req.offset, 100_000)
+  done(s)
+  await settle()
+  assert.equal(s.fd.released, true)
+})
+
+test('only what one owner wrote through one fd is gathered', async () => {
+  const s = await setup()
+  await write(s, 0, 200_000)
+  const other = openFd(s.fd.inode)
+  const owner = { ...s.b.creds, lkOwner: Buffer.from('12345678') }
+  const data = [Buffer.alloc(100)]
+  await write(s, 200_000, 100)
+  await write(s, 200_100, 100, other)
+  await s.b.run('writev', { fd: other, offset: 200_200, data, size: 100, flags: 0 }, owner)
+  void s.b.run('fsync', { fd: other, datasync: false })
+  const sent = s.child.named('writev').slice(1)
+  assert.deepEqual(
+    sent.map(({ req, creds }) => [req.fd === other, creds.lkOwner.length, req.size]),
+    [
+      [false, 0, 100],
+      [true, 0, 100],
+      [true, 8, 100],
+    ],
+  )
+})
+
+test('many small writes all over a file wait, too, however large the window', async () => {
+  const s = await setup({ 'window-size': '1GB' })
+  for (let i = 0; i < LIES_MAX; i++) assert.ok(!(write(s, i * 1000, 1) instanceof Promise), `${i}`)
+  const next = write(s, LIES_MAX * 1000, 1)
+  assert.equal(await isPending(next), true)
+  assert.equal(s.child.held.length, SENT_MAX)
+  done(s)
+  assert.equal((await next).errno, 0)
 })
 
 test('overlapping writes keep their order', async () => {
