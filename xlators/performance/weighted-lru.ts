@@ -54,6 +54,16 @@ export class WeightedLru<T extends Evictable> {
     this.#count--
   }
 
+  /** Throws out everything. */
+  clear(): void {
+    for (const items of this.#byWeight.values()) {
+      for (const item of items) {
+        this.delete(item)
+        item.evict()
+      }
+    }
+  }
+
   /** Throws out until the bound holds again. */
   shrink(): void {
     if (this.#bytes <= this.bytesMax) return

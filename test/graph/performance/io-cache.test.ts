@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { E } from '../../../src/core/errno.ts'
+import { UP_SIZE, UP_TIMES } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import ioCache from '../../../xlators/performance/io-cache/index.ts'
 import { type ManualClock, withManualClock } from '../../lib/manual-clock.ts'
@@ -8,6 +9,7 @@ import { modelRuns } from '../../lib/model-run.ts'
 import {
   type Bench,
   bench,
+  invalidation,
   linked,
   locOf,
   openFd,
@@ -156,6 +158,33 @@ cacheTest('the cache is bounded', four, async (s) => {
   await read(s, 0, 10)
   await read(s, 0, 10)
   assert.equal(asked(s).length, 2, 'weight 0 is not cached')
+})
+
+cacheTest('a changed priority is for what is kept, too', {}, async (s) => {
+  await read(s, 0, 10)
+  s.b.reconfigure({ priority: '*:0' })
+  assert.equal(s.b.dump()['io-cache.priv|cache_used'], '0')
+  await read(s, 0, 10)
+  await read(s, 0, 10)
+  assert.equal(asked(s).length, 3)
+})
+
+cacheTest('O_DIRECT reads go down; after a lost connection the file is asked', {}, async (s) => {
+  await read(s, 0, 10)
+  const direct = openFd(s.fd.inode, 0o40002)
+  await s.b.ok('readv', { fd: direct, offset: 0, size: 10, flags: 0 })
+  assert.equal(asked(s).length, 2)
+  s.child.notifyParents({ type: 'some-descendent-down' })
+  await read(s, 0, 10)
+  assert.equal(s.child.named('fstat').length, 1)
+})
+
+cacheTest('an upcall drops the pages', {}, async (s) => {
+  await read(s, 0, 10)
+  const upcall = invalidation(s.fd.inode.gfid, UP_SIZE | UP_TIMES)
+  s.child.notifyParents({ type: 'upcall', upcall })
+  await read(s, 0, 10)
+  assert.equal(asked(s).length, 2)
 })
 
 cacheTest('file sizes outside the bounds are left alone', { 'max-file-size': '1KB' }, async (s) => {

@@ -190,6 +190,18 @@ quickTest('the cache is bounded; priorities say what stays', small, async (s) =>
   assert.equal(s.b.dump()['xlator.performance.quick-read.priv|total_cache_used'], '0')
 })
 
+quickTest('changed rules are for what is kept, too', {}, async (s) => {
+  for (const change of [{ priority: '*.h:0' }, { 'max-file-size': '0' }]) {
+    s.b.reconfigure({})
+    await s.b.ok('lookup', { loc: locOf(s.inode) })
+    assert.equal(reads(s), 0)
+    s.b.reconfigure(change)
+    await read(s, 0, 5)
+    assert.equal(reads(s), 1, JSON.stringify(change))
+    s.child.calls.length = 0
+  }
+})
+
 quickTest('forgotten inodes take their content along', {}, async (s) => {
   await s.b.ok('lookup', { loc: locOf(s.inode) })
   s.fd.release()

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { E } from '../../../src/core/errno.ts'
+import { UP_SIZE, UP_TIMES } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import readAhead from '../../../xlators/performance/read-ahead/index.ts'
 import { type ManualClock, withManualClock } from '../../lib/manual-clock.ts'
@@ -8,6 +9,7 @@ import { modelRuns } from '../../lib/model-run.ts'
 import {
   type Bench,
   bench,
+  invalidation,
   linked,
   openFd,
   type ScriptedChild,
@@ -125,6 +127,20 @@ aheadTest('a chunk that failed is read again for its reader', {}, async (s) => {
   s.child.script.readv = readv!
   await read(s, PAGE, 1000)
   assert.deepEqual(asked(s).at(-1), [PAGE, 1000])
+})
+
+aheadTest('upcalls and lost connections drop what was read ahead', {}, async (s) => {
+  const upcall = invalidation(s.fd.inode.gfid, UP_SIZE | UP_TIMES)
+  for (const event of [{ type: 'upcall', upcall }, { type: 'child-down' }] as const) {
+    for (let at = 0; at < 4; at++) await read(s, at * PAGE, PAGE)
+    await settle()
+    s.child.calls.length = 0
+    s.child.notifyParents(event)
+    await read(s, 4 * PAGE, 10)
+    const offsets = asked(s).map(([offset]) => offset)
+    assert.ok(offsets.includes(4 * PAGE), event.type)
+    s.fd = openFd(s.fd.inode)
+  }
 })
 
 aheadTest('O_DIRECT and write-only fds are left alone', {}, async (s) => {

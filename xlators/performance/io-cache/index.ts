@@ -92,6 +92,8 @@ class Page implements Evictable {
 class File {
   readonly pages = new Map<number, Page>()
   readonly weight: number
+  /** What its weight is by. */
+  readonly priorities: Priorities
   /** As the pages' replies showed it. */
   stat: Iatt | undefined
   /** Stamp of the last fop that showed it unchanged. */
@@ -99,8 +101,9 @@ class File {
   /** Stamp of the last change through this client. */
   changed = 0
 
-  constructor(weight: number) {
+  constructor(weight: number, priorities: Priorities) {
     this.weight = weight
+    this.priorities = priorities
   }
 }
 
@@ -118,7 +121,10 @@ export class IoCache extends ContentCache<typeof options> {
 
   override reconfigure(values: OptionValues<typeof options>): void {
     checkSizes(values)
-    this.#priorities = new Priorities(values.priority)
+    if (values.priority !== this.options.priority) {
+      this.#priorities = new Priorities(values.priority)
+      for (const file of this.#cached.keys()) this.#drop(file)
+    }
     super.reconfigure(values)
     this.#lru.bytesMax = values['cache-size']
     this.#lru.shrink()
@@ -128,7 +134,7 @@ export class IoCache extends ContentCache<typeof options> {
 
   readv: Fop<'readv'> = (frame, req) => {
     const { fd } = req
-    const file = this.#files.need(fd.inode, () => this.#newFile(fd.inode))
+    const file = this.#need(fd.inode)
     if (!this.#mayCache(file, req)) return frame.tail(this.child, 'readv', req)
     if (file.pages.size > 0 && !this.#isValid(fd.inode, file)) {
       return this.#revalidate(frame, req, file)
@@ -164,8 +170,13 @@ export class IoCache extends ContentCache<typeof options> {
     sink.pair('last-cache-validation-time', seen.replace(/\.\d+/, ''))
   }
 
-  #newFile(inode: Inode): File {
-    return new File(this.#priorities.weight(inode.dentries[0]?.name ?? ''))
+  #need(inode: Inode): File {
+    const known = this.#files.get(inode)
+    if (known?.priorities === this.#priorities) return known
+    const weight = this.#priorities.weight(inode.dentries[0]?.name ?? '')
+    const file = new File(weight, this.#priorities)
+    this.#files.set(inode, file)
+    return file
   }
 
   #mayCache(file: File, req: Req<'readv'>): boolean {

@@ -116,10 +116,13 @@ export class QuickRead extends ContentCache<typeof options> {
   }
 
   override reconfigure(values: OptionValues<typeof options>): void {
+    const { priority, 'max-file-size': max } = this.options
     this.#priorities = new Priorities(values.priority)
     super.reconfigure(values)
     this.#lru.bytesMax = values['cache-size']
-    this.#lru.shrink()
+    // What is kept was chosen by the rules of before.
+    if (priority !== values.priority || max !== values['max-file-size']) this.#lru.clear()
+    else this.#lru.shrink()
   }
 
   readv: Fop<'readv'> = (frame, req) => {
