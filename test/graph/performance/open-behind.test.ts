@@ -5,6 +5,7 @@ import { E } from '../../../src/core/errno.ts'
 import { Fd } from '../../../src/core/fd.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
 import openBehind from '../../../xlators/performance/open-behind/index.ts'
+import { withManualClock } from '../../lib/manual-clock.ts'
 import { modelRuns } from '../../lib/model-run.ts'
 import {
   type Bench,
@@ -48,6 +49,7 @@ async function setup(given: Record<string, string> = {}): Promise<Setup> {
   return { b, child, open, names: () => child.calls.map((call) => call.fop) }
 }
 
+const O_DIRECT = 0o40000
 const read = (s: Setup, fd: Fd) => s.b.run('readv', { fd, size: 1, offset: 0, flags: 0 })
 
 test('open, close: nothing is sent', async () => {
@@ -67,13 +69,13 @@ test('fops that need it share one open, by its opener', async () => {
   const fd = await s.open()
   s.b.creds = { ...s.b.creds, uid: 0 }
   s.child.hold.add('open')
-  const both = [read(s, fd), s.b.run('fstat', { fd })]
+  const both = [s.b.run('seek', { fd, offset: 0, what: 0 }), s.b.run('fstat', { fd })]
   assert.equal(await isPending(both[0]), true)
   const call = s.child.take('open')
   assert.equal(call.creds.uid, 7)
   call.reply({ errno: 0, fd })
   for (const rep of both) assert.equal((await rep).errno, 0)
-  assert.deepEqual(s.names(), ['open', 'readv', 'fstat'])
+  assert.deepEqual(s.names(), ['open', 'seek', 'fstat'])
   await s.b.ok('flush', { fd })
   assert.equal(s.names().at(-1), 'flush')
 })
@@ -81,12 +83,52 @@ test('fops that need it share one open, by its opener', async () => {
 test('a failed open is what later fops return; ENOTCONN is tried again', async () => {
   const s = await setup()
   const fd = await s.open()
+  const use = () => s.b.run('fstat', { fd })
   s.child.script.open = () => ({ errno: E.NOTCONN })
-  assert.equal((await read(s, fd)).errno, E.NOTCONN)
+  assert.equal((await use()).errno, E.NOTCONN)
   s.child.script.open = () => ({ errno: E.NOENT })
-  assert.equal((await read(s, fd)).errno, E.NOENT)
+  assert.equal((await use()).errno, E.NOENT)
   assert.equal((await read(s, fd)).errno, E.NOENT)
   assert.deepEqual(s.names(), ['open', 'open'])
+})
+
+test('a file read and closed at once is never opened', () =>
+  withManualClock(async (manual) => {
+    const s = await setup()
+    const fd = await s.open()
+    await s.b.ok('readv', { fd, size: 1, offset: 0, flags: 0 })
+    await s.b.ok('readv', { fd, size: 1, offset: 1, flags: 0 })
+    await s.b.ok('flush', { fd })
+    fd.release()
+    manual.pass(1000)
+    await settle()
+    assert.deepEqual(s.names(), ['readv', 'readv'])
+  }))
+
+test('a file read and kept open is opened soon, once', () =>
+  withManualClock(async (manual) => {
+    const s = await setup()
+    const fd = await s.open()
+    await s.b.ok('readv', { fd, size: 1, offset: 0, flags: 0 })
+    manual.pass(20)
+    await settle()
+    await s.b.ok('readv', { fd, size: 1, offset: 1, flags: 0 })
+    manual.pass(1000)
+    await settle()
+    assert.deepEqual(s.names(), ['readv', 'open', 'readv'])
+  }))
+
+test('a read that finds nothing by gfid opens and tries again; so does O_DIRECT', async () => {
+  const s = await setup()
+  const fd = await s.open()
+  const found = s.child.script.readv!
+  let tries = 0
+  s.child.script.readv = (...call) => (++tries === 1 ? { errno: E.NOENT } : found(...call))
+  assert.equal((await read(s, fd)).errno, 0)
+  assert.deepEqual(s.names(), ['readv', 'open', 'readv'])
+  const direct = await setup()
+  assert.equal((await read(direct, await direct.open(O_DIRECT))).errno, 0)
+  assert.deepEqual(direct.names(), ['open', 'readv'])
 })
 
 test('O_TRUNC, writing and further opens are sent, after the first', async () => {
@@ -141,19 +183,24 @@ test('lazy-open off opens right away, without holding the answer up', async () =
   assert.equal(fd.released, true)
 })
 
-test('use-anonymous-fd: fstat and seek need no open, reads by read-after-open', async () => {
-  const s = await setup({ 'use-anonymous-fd': 'yes' })
-  const fd = await s.open()
-  await s.b.run('fstat', { fd })
-  await s.b.run('seek', { fd, offset: 0, what: 0 })
-  assert.deepEqual(s.names(), ['fstat', 'seek'])
-  s.b.reconfigure({ 'use-anonymous-fd': 'yes', 'read-after-open': 'no' })
-  await read(s, fd)
-  assert.equal(s.names().at(-1), 'readv')
-  s.b.reconfigure({ 'use-anonymous-fd': 'yes' })
-  await read(s, fd)
-  assert.deepEqual(s.names().slice(-2), ['open', 'readv'])
-})
+test('use-anonymous-fd: fstat and seek need no open, reads by read-after-open', () =>
+  withManualClock(async (manual) => {
+    const s = await setup({ 'use-anonymous-fd': 'yes' })
+    const fd = await s.open()
+    await s.b.run('fstat', { fd })
+    await s.b.run('seek', { fd, offset: 0, what: 0 })
+    assert.deepEqual(s.names(), ['fstat', 'seek'])
+    s.b.reconfigure({ 'use-anonymous-fd': 'yes', 'read-after-open': 'no' })
+    await s.b.ok('readv', { fd, size: 1, offset: 0, flags: 0 })
+    manual.pass(1000)
+    await settle()
+    assert.equal(s.names().at(-1), 'readv')
+    s.b.reconfigure({ 'use-anonymous-fd': 'yes' })
+    await s.b.ok('readv', { fd, size: 1, offset: 0, flags: 0 })
+    manual.pass(20)
+    await settle()
+    assert.deepEqual(s.names().slice(-2), ['readv', 'open'])
+  }))
 
 modelRuns(openBehind, [
   {},

@@ -5,7 +5,7 @@
  */
 
 import { Dict } from '../../../src/core/dict.ts'
-import { E } from '../../../src/core/errno.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import { XATTROP_ADD_ARRAY64 } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
@@ -27,6 +27,7 @@ import type { Disperse } from './index.ts'
 import { anonymousFd } from './read.ts'
 import {
   HEALING_BIT,
+  isZero,
   readSizeOfSink,
   readWords,
   WORD_DATA,
@@ -190,6 +191,43 @@ async function settleShort(
   for (const [brick, copy] of copies) if ((failed & bit(brick)) === 0) copy.size = settled
 }
 
+/**
+ * Zeros behind the end of the file in its last stripe. A client that died while the file grew left
+ * something there, which the next one that writes further on would make part of the file once the
+ * marks are gone.
+ */
+async function clearTail(
+  ec: Disperse,
+  frame: Frame,
+  fd: Fd,
+  size: number,
+  sources: number,
+  stat: Iatt,
+): Promise<Errno | 0> {
+  const { dataCount, stripeSize } = ec.geometry
+  const start = ec.geometry.down(size)
+  if (start === size) return 0
+  const used = bricksOf(sources).slice(0, dataCount)
+  const at = { fd, offset: start / dataCount, size: CHUNK_SIZE, flags: 0 }
+  const reads = await onBricks(ec, frame, maskOf(used), 'readv', () => at)
+  if (used.some((brick) => reads.get(brick)?.size !== CHUNK_SIZE)) return E.IO
+  const fragments = used.map((brick) => reads.get(brick)!.data)
+  const stripe = Buffer.from(ec.codec.decode(used, fragments, CHUNK_SIZE, 0, stripeSize))
+  if (isZero(stripe.subarray(size - start))) return 0
+  stripe.fill(0, size - start)
+  const targets = bricksOf(sources)
+  const encoded = ec.codec.encode([stripe], stripeSize, targets)
+  const written = await onBricks(ec, frame, sources, 'writev', (brick) => ({
+    ...at,
+    data: [encoded[targets.indexOf(brick)]!],
+  }))
+  const valid = SET_ATTR_ATIME | SET_ATTR_MTIME
+  const loc = Loc.ofInode(fd.inode)
+  await onBricks(ec, frame, sources, 'setattr', () => ({ loc, stat, valid }))
+  const all = targets.every((brick) => written.get(brick)?.size === CHUNK_SIZE)
+  return all ? 0 : E.IO
+}
+
 /** Decides who is healed from whom, and marks the sinks. Under the inode's lock. */
 async function prepareSinks(
   ec: Disperse,
@@ -208,8 +246,12 @@ async function prepareSinks(
     return { errno: E.IO }
   }
   const sinks = maskOf(copies.keys()) & ~sources
-  const { size, version } = copies.get(bricksOf(sources)[0]!)!
+  const { size, version, stat } = copies.get(bricksOf(sources)[0]!)!
   const plan: Plan = { errno: 0, copies, sources, sinks, size, version }
+  if ([...copies.values()].some(({ dirty }) => dirty !== 0n)) {
+    const errno = await clearTail(ec, frame, fd, size, sources, stat)
+    if (errno !== 0) return { errno }
+  }
   if (sinks === 0) return plan
   const marks = new Map<number, Adjust>()
   for (const brick of bricksOf(sinks)) {

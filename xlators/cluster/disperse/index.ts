@@ -13,7 +13,7 @@ import { E, type Errno, errnoName } from '../../../src/core/errno.ts'
 import { GlusterError } from '../../../src/core/errors.ts'
 import { type Event, UP_INVAL_ATTR } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
-import type { Fop } from '../../../src/core/fop.ts'
+import type { Fop, Req } from '../../../src/core/fop.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
 import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
 import { S_IFDIR } from '../../../src/core/iatt.ts'
@@ -27,6 +27,7 @@ import { firstOfGfid } from '../common/gfid-hash.ts'
 import { bit, bricksOf, count, has } from '../common/mask.ts'
 import { OverBricks } from '../common/over-bricks.ts'
 import { UpState } from '../common/up-state.ts'
+import { type Agreed, Agreements } from './agreement.ts'
 import * as attributes from './attributes.ts'
 import {
   CHUNK_SIZE,
@@ -62,6 +63,7 @@ interface FdState {
 
 export class Disperse extends OverBricks<typeof options> {
   readonly heals = new DisperseHeals(this)
+  readonly agreements = new Agreements()
   readonly stripeStats = newStripeStats()
   /**
    * Fragments may be lent to the children: they hold a loan while they need the bytes, as
@@ -187,6 +189,7 @@ export class Disperse extends OverBricks<typeof options> {
       case 'child-down': {
         const brick = this.children.indexOf(from!)
         assert(brick >= 0, 'event from a translator that is no brick')
+        this.agreements.endAll()
         this.#state.brick(brick, event.type === 'child-up')
         if (event.type === 'child-down') this.#brickLost(brick)
         return
@@ -301,6 +304,11 @@ export class Disperse extends OverBricks<typeof options> {
     return this.#locks.has(inode.gfid)
   }
 
+  /** What all bricks agreed on a moment ago, while this client neither changes nor locks it. */
+  agreedOn({ gfid }: Inode): Agreed | undefined {
+    return this.#locks.has(gfid) ? undefined : this.agreements.get(gfid)
+  }
+
   sessionOf(gfid: Gfid): Session | undefined {
     return this.#locks.get(gfid)?.session
   }
@@ -359,18 +367,32 @@ export class Disperse extends OverBricks<typeof options> {
     const state = this.#fds.get(fd)
     const missing = state === undefined ? 0 : bricks & this.up & ~state.opened
     if (missing === 0 || count(missing) >= this.geometry.dataCount) return
-    state!.opened |= missing
     const flags = fd.flags & ~NOT_AGAIN
-    const targets = bricksOf(missing)
-    const loc = Loc.ofInode(fd.inode)
+    await this.#openOn(frame, state!, missing, 'open', { loc: Loc.ofInode(fd.inode), fd, flags })
+  }
+
+  /** Opens a directory on those of `bricks` where it is not open; a listing needs one only. */
+  async openDirectory(frame: Frame, fd: Fd, bricks: number): Promise<void> {
+    const state = this.#fds.get(fd)
+    const missing = state === undefined ? 0 : bricks & this.up & ~state.opened
+    if (missing === 0) return
+    await this.#openOn(frame, state!, missing, 'opendir', { loc: Loc.ofInode(fd.inode), fd })
+  }
+
+  async #openOn<K extends 'open' | 'opendir'>(
+    frame: Frame,
+    state: FdState,
+    bricks: number,
+    fop: K,
+    req: Req<K>,
+  ): Promise<void> {
+    state.opened |= bricks
+    const targets = bricksOf(bricks)
+    const children = targets.map((brick) => this.children[brick]!)
     const root = frame.with({ uid: ROOT_CREDS.uid, gid: ROOT_CREDS.gid })
-    const replies = await root.windAll(
-      targets.map((brick) => this.children[brick]!),
-      'open',
-      () => ({ loc, fd, flags }),
-    )
+    const replies = await root.windAll(children, fop, () => req)
     replies.forEach(({ errno }, index) => {
-      if (errno !== 0) state!.opened &= ~bit(targets[index]!)
+      if (errno !== 0) state.opened &= ~bit(targets[index]!)
     })
   }
 

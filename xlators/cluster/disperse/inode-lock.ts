@@ -132,6 +132,7 @@ export class InodeLock {
           if (status.errno !== 0) this.#ec.lostUpdate(this.inode, status.errno)
         } finally {
           await unlockBricks(this.#brickLock(frame), session.held)
+          this.#ec.agreements.end(this.gfid)
           this.#session = undefined
           this.#releasing = false
           this.#turns.startWaiting()
@@ -152,6 +153,7 @@ export class InodeLock {
     this.#contended = false
     if (!ec.isUp) return { errno: E.NOTCONN }
     const minimum = ec.geometry.dataCount
+    ec.agreements.end(this.gfid)
     const result = await lockBricks(this.#brickLock(frame), ec.up, minimum, true)
     if (result.errno !== 0) return result
     const session = new Session(ec, this.#loc, result.held)

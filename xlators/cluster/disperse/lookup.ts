@@ -1,13 +1,18 @@
 /** lookup: asks every brick, without a lock; differences between bricks start heals. */
+import { clock } from '../../../src/core/clock.ts'
 import { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import type { Ok, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
+import { NULL_GFID } from '../../../src/core/gfid.ts'
 import { isDir, isReg } from '../../../src/core/iatt.ts'
+import type { Inode } from '../../../src/core/inode.ts'
 import type { Loc } from '../../../src/core/loc.ts'
-import { bit, bricksOf, count } from '../common/mask.ts'
+import { bit, bricksOf, count, ringFrom } from '../common/mask.ts'
+import { type Agreed, changeTime, quietCounters } from './agreement.ts'
 import { type Answer, dispatch } from './dispatch.ts'
 import type { Disperse } from './index.ts'
+import { begin } from './transaction.ts'
 import {
   readSize,
   readWords,
@@ -21,6 +26,8 @@ import {
 interface Counters {
   size: number | undefined
   version: bigint
+  /** Of an object nobody is changing. */
+  quiet: ReturnType<typeof quietCounters>
 }
 
 interface Found {
@@ -46,6 +53,7 @@ async function lookupBricks(ec: Disperse, frame: Frame, req: Req<'lookup'>): Pro
       counters[brick] = {
         size: readSize(rep.xdata.getBytes(XATTR_SIZE)),
         version: readWords(rep.xdata.getBytes(XATTR_VERSION))[0],
+        quiet: quietCounters(rep.xdata),
       }
       const rest = withoutOwn(rep.xdata)
       return { ...rep, xdata: rest.count === 0 ? undefined : rest }
@@ -78,16 +86,40 @@ function agreedSize(found: Found): number | undefined {
   return best?.size
 }
 
+/** The counters every brick has, if they are all there and nobody changes the object. */
+function agreement(ec: Disperse, found: Found): Agreed | undefined {
+  const { brickCount } = ec.geometry
+  const first = found.counters[0]?.quiet
+  if (first === undefined || count(found.answer.good) !== brickCount) return undefined
+  for (let brick = 1; brick < brickCount; brick++) {
+    const quiet = found.counters[brick]?.quiet
+    if (quiet?.version !== first.version || quiet.size !== first.size) return undefined
+  }
+  const replies = found.answer.replies as Ok<'lookup'>[]
+  return { ...first, changed: replies.map(({ stat }) => changeTime(stat)) }
+}
+
 export async function lookup(
   ec: Disperse,
   frame: Frame,
   req: Req<'lookup'>,
 ): Promise<Rep<'lookup'>> {
   if (!ec.isUp) return { errno: E.NOTCONN }
+  const { inode, parent } = req.loc
+  if (
+    parent !== undefined &&
+    inode.gfid === NULL_GFID &&
+    (await isAbsent(ec, frame, req, parent))
+  ) {
+    return { errno: E.NOENT }
+  }
+  const begun = clock.now()
   const found = await lookupBricks(ec, frame, req)
   const { rep } = found.answer
   healDifferences(ec, frame, req, found.answer)
   if (rep.errno !== 0) return rep
+  const agreed = agreement(ec, found)
+  if (agreed !== undefined) ec.agreements.found(rep.stat.gfid, begun, agreed)
   if (isReg(rep.stat)) {
     const session = ec.sessionOf(rep.stat.gfid)
     const size = session?.known === true ? session.size : agreedSize(found)
@@ -95,6 +127,33 @@ export async function lookup(
     rep.stat.size = size ?? 0
   }
   return rep
+}
+
+/** Changes of a directory under one lock from which it pays to know which bricks are good. */
+const CHANGES_MIN = 4
+
+/**
+ * While this client holds the lock of `parent` and makes names in it nobody else does, so that one
+ * good brick can say that a name is not there. Not true: it may be there.
+ */
+async function isAbsent(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'lookup'>,
+  parent: Inode,
+): Promise<boolean> {
+  const session = ec.sessionOf(parent.gfid)
+  if (session === undefined || session.release || session.dataChanges < CHANGES_MIN) return false
+  const tx = await begin(ec, frame, { inode: parent, shared: true, oneBrick: true, query: true })
+  if (tx.errno !== 0) return false
+  try {
+    const brick = ringFrom(tx.session.good & ec.up, ec.firstBrick(parent.gfid))[0]
+    if (tx.session !== session || brick === undefined) return false
+    const rep = await frame.wind(ec.children[brick]!, 'lookup', req)
+    return rep.errno === E.NOENT
+  } finally {
+    tx.end()
+  }
 }
 
 /** The size of a file a fop is about to report. */

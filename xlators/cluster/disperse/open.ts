@@ -1,9 +1,11 @@
 /** open, opendir, listing, flush and sync. */
 import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
+import type { Fd } from '../../../src/core/fd.ts'
 import type { DirEntry, Ok, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { isReg } from '../../../src/core/iatt.ts'
+import { bit, ringFrom } from '../common/mask.ts'
 import { dispatch } from './dispatch.ts'
 import type { Disperse } from './index.ts'
 import { ftruncate } from './resize.ts'
@@ -39,6 +41,12 @@ export async function opendir(
   frame: Frame,
   req: Req<'opendir'>,
 ): Promise<Rep<'opendir'>> {
+  const first = ec.agreedOn(req.loc.inode) === undefined ? undefined : listingBrick(ec, req.fd)
+  if (first !== undefined) {
+    const rep = await frame.wind(ec.children[first]!, 'opendir', req)
+    if (rep.errno === 0) ec.fdOpened(req.fd, bit(first))
+    if (rep.errno === 0) return rep
+  }
   const tx = await begin(ec, frame, {
     inode: req.loc.inode,
     gfid: req.loc.gfid,
@@ -90,6 +98,11 @@ function fixEntry(ec: Disperse, entry: DirEntry): void {
   stat.blocks *= ec.geometry.dataCount
 }
 
+/** The brick of `bricks` to list a directory from while all of them are equal. */
+function listingBrick(ec: Disperse, { inode }: Fd, bricks = ~0): number | undefined {
+  return ringFrom(ec.up & bricks, ec.firstBrick(inode.gfid))[0]
+}
+
 /** A listing starts on a brick of the read policy and goes on there: offsets are that brick's. */
 async function list<K extends 'readdir' | 'readdirp'>(
   ec: Disperse,
@@ -105,6 +118,11 @@ async function list<K extends 'readdir' | 'readdirp'>(
     if (child === undefined) return { errno: E.INVAL }
     return frame.tail(child, fop, req)
   }
+  if (ec.agreedOn(req.fd.inode) !== undefined) {
+    const first = listingBrick(ec, req.fd, opened)
+    const rep = first === undefined ? undefined : await frame.wind(ec.children[first]!, fop, req)
+    if (rep?.errno === 0) return rep
+  }
   const tx = await begin(ec, frame, {
     inode: req.fd.inode,
     fd: req.fd,
@@ -114,10 +132,12 @@ async function list<K extends 'readdir' | 'readdirp'>(
   })
   if (tx.errno !== 0) return tx as Rep<K>
   try {
+    const { good } = tx.session
+    if ((opened & good & ec.up) === 0) await ec.openDirectory(frame, req.fd, good)
     const { rep } = await tx.send(fop, {
       spread: 'one',
       minimum: 1,
-      only: opened,
+      only: ec.openedOn(req.fd),
       xdata: req.xdata,
       req: (_brick, xdata) => ({ ...req, xdata }),
     })
@@ -141,6 +161,7 @@ async function afterSettling<K extends 'flush' | 'fsync' | 'fsyncdir'>(
   if (tx.errno !== 0) return tx
   try {
     const { session } = tx
+    if (fop === 'fsyncdir') await ec.openDirectory(frame, req.fd, session.good)
     const settled = await (fop === 'flush' ? session.settleForClose(frame) : session.settle(frame))
     if (settled.errno !== 0) return settled
     const { rep } = await tx.send(fop, {

@@ -2,14 +2,19 @@
 import { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import { Fd } from '../../../src/core/fd.ts'
-import type { Ok, Rep, Req } from '../../../src/core/fop.ts'
+import { type Ok, type Rep, type Req, XATTROP_ADD_ARRAY64 } from '../../../src/core/fop.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
 import type { Inode } from '../../../src/core/inode.ts'
-import { bricksOf } from '../common/mask.ts'
+import { Loc } from '../../../src/core/loc.ts'
+import type { Xlator } from '../../../src/core/xlator.ts'
+import { bit, bricksOf, ringFrom } from '../common/mask.ts'
+import { type Agreed, changeTime, quietCounters } from './agreement.ts'
 import { CHUNK_SIZE, type Decoded } from './codec/index.ts'
+import { mergeReplies } from './combine.ts'
 import type { Answer } from './dispatch.ts'
 import type { Disperse } from './index.ts'
 import { begin, type Transaction } from './transaction.ts'
+import { word, words, XATTR_DIRTY, XATTR_SIZE, XATTR_VERSION } from './xattrs.ts'
 
 const O_RDWR = 2
 
@@ -17,6 +22,15 @@ const O_RDWR = 2
 export const anonymousFd = (inode: Inode): Fd => new Fd(inode, O_RDWR, 0)
 
 export async function readv(ec: Disperse, frame: Frame, req: Req<'readv'>): Promise<Rep<'readv'>> {
+  const agreed = ec.agreedOn(req.fd.inode)
+  if (agreed !== undefined) {
+    const rep = await readUnlocked(ec, frame, req, agreed)
+    if (rep !== undefined) return rep
+  }
+  return readLocked(ec, frame, req)
+}
+
+async function readLocked(ec: Disperse, frame: Frame, req: Req<'readv'>): Promise<Rep<'readv'>> {
   const { geometry } = ec
   const start = geometry.down(req.offset)
   const end = geometry.up(req.offset + req.size)
@@ -47,23 +61,105 @@ export async function readv(ec: Disperse, frame: Frame, req: Req<'readv'>): Prom
     })
     const { rep } = answer
     if (rep.errno !== 0) return rep
-    const fileSize = tx.session.size
-    const from = req.offset - start
-    const available = Math.min(rep.size * geometry.dataCount, fileSize - start)
-    const to = Math.min(from + req.size, available)
     if (rep.size % CHUNK_SIZE !== 0) return brokenFragment(ec, req.fd.inode, rep.size)
-    const decoded =
-      to <= from ? undefined : decodeAnswer(ec, answer, rep.size, from, to, req.borrows === true)
-    const data = decoded === undefined ? [] : [decoded.data]
-    const size = Math.max(0, to - from)
-    rep.stat.size = fileSize
-    const eof = req.offset + size >= fileSize
-    const { stat, xdata } = rep
-    return { errno: 0, data, size, stat, eof, xdata, loan: decoded?.loan }
+    return userReply(ec, req, answer, rep, tx.session.size)
   } finally {
     tx.end()
   }
 }
+
+/** What the fragments in `answer`, merged in `rep`, make of a file of `fileSize` bytes. */
+function userReply(
+  ec: Disperse,
+  req: Req<'readv'>,
+  answer: Pick<Answer<'readv'>, 'good' | 'replies'>,
+  rep: Ok<'readv'>,
+  fileSize: number,
+): Ok<'readv'> {
+  const start = ec.geometry.down(req.offset)
+  const from = req.offset - start
+  const available = Math.min(rep.size * ec.geometry.dataCount, fileSize - start)
+  const to = Math.min(from + req.size, available)
+  const decoded =
+    to <= from ? undefined : decodeAnswer(ec, answer, rep.size, from, to, req.borrows === true)
+  const data = decoded === undefined ? [] : [decoded.data]
+  const size = Math.max(0, to - from)
+  rep.stat.size = fileSize
+  const eof = req.offset + size >= fileSize
+  const { stat, xdata } = rep
+  return { errno: 0, data, size, stat, eof, xdata, loan: decoded?.loan }
+}
+
+/** Files up to this size are read without the lock; for larger ones it pays to take it. */
+const UNLOCKED_MAX = 131_072
+
+/**
+ * A small file read to its end, right after a lookup found all bricks of one opinion: fragments of
+ * K bricks, then their counters once more. A writer marks them before the first byte and raises
+ * them after the last one, so that fragments between the same unmarked counters belong together.
+ * `undefined`: somebody is writing or a brick is in trouble; the lock must decide.
+ */
+async function readUnlocked(
+  ec: Disperse,
+  frame: Frame,
+  req: Req<'readv'>,
+  agreed: Agreed,
+): Promise<Ok<'readv'> | undefined> {
+  const { geometry } = ec
+  const { inode } = req.fd
+  const { size } = agreed
+  if (size > UNLOCKED_MAX || req.offset >= size || req.offset + req.size < size) return undefined
+  const bricks = ringFrom(ec.up & ec.readMask, ec.firstBrick(inode.gfid))
+  if (bricks.length < geometry.dataCount) return undefined
+  bricks.length = geometry.dataCount
+  const children = bricks.map((brick) => ec.children[brick]!)
+  const start = geometry.down(req.offset)
+  const length = (geometry.up(size) - start) / geometry.dataCount
+  const offset = start / geometry.dataCount
+  const fragment = { fd: req.fd, size: length, offset, flags: req.flags, xdata: req.xdata }
+  const replies = await frame.windAll(children, 'readv', () => fragment)
+  const answer = { good: 0, replies: new Array<Rep<'readv'> | undefined>(ec.children.length) }
+  for (let i = 0; i < bricks.length; i++) {
+    const rep = replies[i]!
+    const whole = rep.errno === 0 && rep.size === length
+    if (!whole || changeTime(rep.stat) !== agreed.changed[bricks[i]!]) {
+      ec.agreements.end(inode.gfid)
+      return undefined
+    }
+    answer.good |= bit(bricks[i]!)
+    answer.replies[bricks[i]!] = rep
+  }
+  if (!(await isStillQuiet(ec, frame, inode, children, agreed))) return undefined
+  const merged = mergeReplies('readv', replies as Ok<'readv'>[], geometry.dataCount)
+  return userReply(ec, req, answer, merged, size)
+}
+
+/** The bricks still have the counters of `agreed`, unmarked. */
+async function isStillQuiet(
+  ec: Disperse,
+  frame: Frame,
+  inode: Inode,
+  children: readonly Xlator[],
+  agreed: Agreed,
+): Promise<boolean> {
+  const loc = Loc.ofInode(inode)
+  const root = frame.with({ uid: ROOT_CREDS.uid, gid: ROOT_CREDS.gid })
+  const req = { loc, op: XATTROP_ADD_ARRAY64, dict: QUERY }
+  const replies = await root.windAll(children, 'xattrop', () => req)
+  for (const rep of replies) {
+    const quiet = rep.errno === 0 ? quietCounters(rep.dict) : undefined
+    if (quiet?.version === agreed.version && quiet.size === agreed.size) continue
+    ec.agreements.end(inode.gfid)
+    return false
+  }
+  return true
+}
+
+/** Adds nothing to the counters, which the answer shows. */
+const QUERY = new Dict()
+  .setBytes(XATTR_DIRTY, words(0, 0))
+  .setBytes(XATTR_VERSION, words(0, 0))
+  .setBytes(XATTR_SIZE, word(0))
 
 /**
  * A brick's answer to a read without what lies behind the end of the file: a client that died while
@@ -84,7 +180,7 @@ function clipped(rep: Rep<'readv'>, sizeMax: number): Rep<'readv'> {
 
 function decodeAnswer(
   ec: Disperse,
-  answer: Answer<'readv'>,
+  answer: Pick<Answer<'readv'>, 'good' | 'replies'>,
   fragmentSize: number,
   from: number,
   to: number,

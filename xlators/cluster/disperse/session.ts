@@ -78,7 +78,8 @@ export class Session {
   #version: [bigint, bigint] = [0n, 0n]
   /** Fops that changed data and metadata since the counters were last settled. */
   readonly #changes: [number, number] = [0, 0]
-  #dataEverChanged = false
+  /** Changes of data so far: in a directory, of names. */
+  dataChanges = 0
   readonly #dirty: [boolean, boolean] = [false, false]
   /** User-visible size; of a regular file, when `known`. */
   size = 0
@@ -108,7 +109,7 @@ export class Session {
   changed(data: boolean, metadata: boolean): void {
     if (data) {
       this.#changes[WORD_DATA]++
-      this.#dataEverChanged = true
+      this.dataChanges++
     }
     if (metadata) this.#changes[WORD_METADATA]++
   }
@@ -278,7 +279,7 @@ export class Session {
 
   /** Every brick is there and took every change. */
   #isEverywhere(): boolean {
-    const all = count(this.good | (this.#dataEverChanged ? this.healing : 0))
+    const all = count(this.good | (this.dataChanges > 0 ? this.healing : 0))
     const { up, geometry } = this.#ec
     return all === geometry.brickCount && count(up) === all && !this.damaged
   }

@@ -11,11 +11,11 @@ export interface Listing {
 }
 
 /**
- * Between the answer to a LOOKUP and the OPEN of the same open(2): 20 to 40 us measured. Another
- * thread's close, its message and our thread's open take twice that on one machine, and at least
- * as long as the answer to the LOOKUP more between two.
+ * Between the answer to a LOOKUP and the OPEN of the same open(2): 20 to 40 us measured, twice that
+ * on a busy machine. Another thread's close, its message and our thread's open take as long on one
+ * machine, but only begin when that close has been answered, after the LOOKUP was.
  */
-const LOOKUP_TO_OPEN_MS = 0.05
+const LOOKUP_TO_OPEN_MS = 0.1
 
 /** The attributes of an inode as the kernel was last told them. */
 export class Seen {

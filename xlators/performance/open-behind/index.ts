@@ -3,17 +3,19 @@
  * when a fop needs it there. A file read from caches and closed again costs no open, flush or
  * release.
  *
+ * A first read goes to the bricks by gfid, and the open follows while the file stays open.
  * Opens for writing are sent at once, unlike stock's: a write will need them, and the file lives on
  * when another client unlinks it. An open that fails is reported by the fops that needed it; after
  * ENOTCONN the next one tries again (stock keeps the error).
  */
+import { clock, type Timer } from '../../../src/core/clock.ts'
 import { FdContext, InodeContext } from '../../../src/core/context.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import type { Fop, FopName, MaybePromise, Rep, Req } from '../../../src/core/fop.ts'
 import type { Creds, Frame } from '../../../src/core/frame.ts'
 import type { Inode } from '../../../src/core/inode.ts'
-import { O_ACCMODE, O_TRUNC } from '../../../src/core/open-flags.ts'
+import { O_ACCMODE, O_DIRECT, O_TRUNC } from '../../../src/core/open-flags.ts'
 import { defineOptions } from '../../../src/core/options.ts'
 import { defineXlator, Xlator } from '../../../src/core/xlator.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
@@ -28,7 +30,8 @@ export const options = defineOptions({
   'read-after-open': {
     type: 'bool',
     default: 'yes',
-    description: 'Reads need the open, also with use-anonymous-fd.',
+    description:
+      'Reads need the open, but for those of the first 20 ms; with use-anonymous-fd, too.',
   },
   'use-anonymous-fd': {
     type: 'bool',
@@ -50,6 +53,8 @@ class OpenFile {
   readonly req: Req<'open'> | undefined
   readonly creds: Creds
   now: OpenState
+  /** Stands in the queue of those to open soon. */
+  awaited = false
 
   constructor(req: Req<'open'> | undefined, creds: Creds) {
     this.req = req
@@ -57,6 +62,14 @@ class OpenFile {
     this.now = req === undefined ? { state: 'open' } : { state: 'lazy' }
   }
 }
+
+/**
+ * A file that is read is opened this much later, ms, unless it was closed by then: most small files
+ * are read in one go, and bricks find those by gfid as well.
+ */
+const SOON_MS = 20
+/** Files that wait for it; more are opened now. */
+const SOON_MAX = 256
 
 /** Fds on an inode; at most one was answered before it was open. */
 interface Opens {
@@ -70,6 +83,9 @@ const QUIET_XATTR = /^(system\.posix_acl_|glusterfs\.posix\.|security\.selinux)/
 export class OpenBehind extends Xlator<typeof options> {
   readonly #files = new FdContext<OpenFile>(this)
   readonly #opens = new InodeContext<Opens>(this)
+  /** Files being read that no brick was asked to open yet. */
+  readonly #soon: { fd: Fd; file: OpenFile }[] = []
+  #timer: Timer | undefined
 
   unlink: Fop<'unlink'> = (frame, req) => this.#opened(req.loc.inode, frame, 'unlink', req)
   rename: Fop<'rename'> = (frame, req) => this.#opened(req.newloc.inode, frame, 'rename', req)
@@ -89,10 +105,20 @@ export class OpenBehind extends Xlator<typeof options> {
     return { errno: 0, fd }
   }
 
-  readv: Fop<'readv'> = (frame, req) =>
-    this.options['use-anonymous-fd'] && !this.options['read-after-open']
-      ? frame.tail(this.child, 'readv', req)
-      : this.#onFd(frame, 'readv', req)
+  readv: Fop<'readv'> = (frame, req) => {
+    if (this.options['use-anonymous-fd'] && !this.options['read-after-open']) {
+      return frame.tail(this.child, 'readv', req)
+    }
+    const file = this.#files.get(req.fd)
+    if (file?.now.state !== 'lazy' || (req.fd.flags & O_DIRECT) !== 0) {
+      return this.#onFd(frame, 'readv', req)
+    }
+    if (!file.awaited) this.#openSoon(req.fd, file)
+    return look(frame.wind(this.child, 'readv', req), (rep) =>
+      // What is not there by gfid may be, or be refused, by opening it.
+      rep.errno === 0 ? rep : this.#onFd(frame, 'readv', req),
+    ) as MaybePromise<Rep<'readv'>>
+  }
 
   writev: Fop<'writev'> = (frame, req) => this.#onFd(frame, 'writev', req)
 
@@ -152,6 +178,10 @@ export class OpenBehind extends Xlator<typeof options> {
     })
   }
 
+  override fini(): void {
+    this.#timer?.clear()
+  }
+
   override release = (fd: Fd): void => {
     const opens = this.#opens.get(fd.inode)
     if (opens === undefined) return
@@ -163,6 +193,23 @@ export class OpenBehind extends Xlator<typeof options> {
     sink.section('xlator.performance.open-behind.priv')
     sink.pair('use_anonymous_fd', Number(this.options['use-anonymous-fd']))
     sink.pair('lazy_open', Number(this.options['lazy-open']))
+  }
+
+  /** A file that is read and not closed at once is opened after all. */
+  #openSoon(fd: Fd, file: OpenFile): void {
+    file.awaited = true
+    this.#soon.push({ fd, file })
+    if (this.#soon.length >= SOON_MAX) this.#openWaiting()
+    else this.#timer ??= clock.after(SOON_MS, () => this.#openWaiting(), true)
+  }
+
+  #openWaiting(): void {
+    this.#timer?.clear()
+    this.#timer = undefined
+    for (const { fd, file } of this.#soon.splice(0)) {
+      file.awaited = false
+      if (!fd.released && file.now.state === 'lazy') void this.#trigger(fd, file)
+    }
   }
 
   async #openNow(frame: Frame, req: Req<'open'>, opens: Opens): Promise<Rep<'open'>> {

@@ -103,7 +103,13 @@ void test('bricks that took a change most refused are behind, not equal', async 
   checkFragments(volume, '/f', content)
 })
 
-void test('what a client left that died while a file grew never comes to light', async () => {
+for (const healed of [false, true]) {
+  const when = healed ? 'after the heal either' : 'before the heal'
+  void test(`what a client left that died while a file grew is never seen, ${when}`, () =>
+    leftoversStayHidden(healed))
+}
+
+async function leftoversStayHidden(healed: boolean): Promise<void> {
   const volume = await disperseGraph(4, 2)
   const content = vectorBytes(1, 5000)
   await volume.mount.close(await newFile(volume, 'f', content))
@@ -118,6 +124,10 @@ void test('what a client left that died while a file grew never comes to light',
     const kept = [file.data.subarray(0, 1024), fragments[brick]!]
     file.data = Buffer.concat([...kept, Buffer.alloc(brick < 3 ? 2048 : 1024, 0xaa)])
     file.xattrs.set('trusted.ec.dirty', Buffer.concat([one, one]))
+  }
+  if (healed) {
+    await volume.bench.ok('getxattr', { loc: volume.mount.loc('f'), name: 'trusted.ec.heal' })
+    assert.equal(xattr(volume, 0, '/f', 'dirty'), '0'.repeat(32))
   }
   assert.ok((await readAll(volume, 'f')).equals(content))
   const fd = await volume.mount.open('f')
@@ -134,7 +144,7 @@ void test('what a client left that died while a file grew never comes to light',
   await healsDone(volume)
   await letGo(volume)
   checkFragments(volume, '/f', expected)
-})
+}
 
 void test('a brick being healed whose size has become negative is healed', async () => {
   const volume = await disperseGraph(4, 2)
