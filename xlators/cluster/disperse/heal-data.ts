@@ -192,6 +192,49 @@ async function settleShort(
 }
 
 /**
+ * All bricks were killed when some, but too few, had stored the counters of a change that all of
+ * them have made: the others get the same. Who missed a change before that has a still older
+ * version. Only where every brick has answered, or those could be taken for the others.
+ */
+async function settleTorn(
+  ec: Disperse,
+  frame: Frame,
+  inode: Inode,
+  copies: ReadonlyMap<number, Copy>,
+): Promise<void> {
+  const { geometry } = ec
+  const all = [...copies.values()]
+  if (all.length < geometry.brickCount || sourcesOf(ec, copies) !== 0) return
+  if (all.some(({ version, size }) => (version & HEALING_BIT) !== 0n || size < 0)) return
+  const newest = all.reduce((max, { version }) => (version > max ? version : max), 0n)
+  const older = all.filter(({ version }) => version < newest)
+  const before = older.reduce((max, { version }) => (version > max ? version : max), -1n)
+  const torn = [...copies].filter(([, { version }]) => version === newest || version === before)
+  const isMarked = torn.every(([, copy]) => copy.version === newest || copy.dirty !== 0n)
+  const behind = torn.filter(([, { version }]) => version === before)
+  const quorum = geometry.dataCount
+  if (behind.length >= quorum || torn.length - behind.length >= quorum) return
+  if (!isMarked || torn.length < quorum) return
+  // The size they stored, if the fragments are as long: it is no use where data is missing.
+  const sizes = torn.map(([, copy]) => copy).sort((a, b) => Number(b.version - a.version))
+  const fits = (size: number): boolean =>
+    torn.filter(([, { stat }]) => stat.size >= geometry.fragmentLength(size)).length >= quorum
+  const size = sizes.find((copy) => fits(copy.size))?.size
+  if (size === undefined) return
+  const adjust = new Map<number, Adjust>()
+  for (const [brick, copy] of torn) {
+    const version = [newest - copy.version, 0n] as const
+    adjust.set(brick, { version, dirty: [0n, 0n], size: BigInt(size - copy.size) })
+  }
+  const failed = await adjustCounters(ec, frame, inode, adjust)
+  for (const [brick, copy] of torn) {
+    if ((failed & bit(brick)) !== 0) continue
+    copy.version = newest
+    copy.size = size
+  }
+}
+
+/**
  * Zeros behind the end of the file in its last stripe. A client that died while the file grew left
  * something there, which the next one that writes further on would make part of the file once the
  * marks are gone.
@@ -238,6 +281,7 @@ async function prepareSinks(
 ): Promise<Plan | Failure> {
   const copies = await readCopies(ec, frame, fd, held)
   if (copies.size <= ec.geometry.dataCount) return { errno: E.NOTCONN }
+  await settleTorn(ec, frame, inode, copies)
   await settleShort(ec, frame, inode, copies)
   await trimFragments(ec, frame, fd, copies)
   const sources = sourcesOf(ec, copies)

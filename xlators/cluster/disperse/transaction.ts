@@ -187,11 +187,15 @@ function happenedElsewhere<K extends FopName>(answer: Answer<K>, healing: number
   return bricksOf(others).some((brick) => answer.replies[brick]?.errno === 0)
 }
 
-/** Takes the lock on `intent.inode`, with version and size read and dirty marked as it needs. */
+/**
+ * Takes the lock on `intent.inode`, with version and size read and dirty marked as it needs.
+ * `mayRepair`: when too few bricks have the same counters, they are healed first.
+ */
 export async function begin(
   ec: Disperse,
   frame: Frame,
   intent: Intent,
+  mayRepair = true,
 ): Promise<Transaction | { errno: Errno }> {
   if (!ec.isUp) return { errno: E.NOTCONN }
   const lock = ec.lockOf(intent.inode, intent.gfid ?? intent.inode.gfid)
@@ -216,7 +220,8 @@ export async function begin(
   })
   if (prepared.errno !== 0) {
     lock.leave(use)
-    return prepared
+    if (!mayRepair || prepared.errno !== E.IO || isHealFrame(frame)) return prepared
+    return (await ec.heals.repair(intent.inode)) ? begin(ec, frame, intent, false) : prepared
   }
   if (intent.fd !== undefined && intent.updateData === true && !session.opened.has(intent.fd)) {
     session.opened.add(intent.fd)

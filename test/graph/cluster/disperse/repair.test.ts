@@ -60,6 +60,71 @@ void test('an empty file that heal makes on a brick has counters like any other'
   }
 })
 
+const counters = (data: number, metadata: number): Buffer => {
+  const value = Buffer.alloc(16)
+  value.writeBigUInt64BE(BigInt(data), 0)
+  value.writeBigUInt64BE(BigInt(metadata), 8)
+  return value
+}
+
+void test('a kill of everything while new counters were stored: healed when they are met', async () => {
+  const volume = await disperseGraph(4, 2)
+  const content = vectorBytes(1, 5000)
+  for (const name of ['f', 'g']) await volume.mount.close(await newFile(volume, name, content))
+  await letGo(volume)
+  // The first change of a directory, and the first of a file's attributes, on every second brick.
+  for (const [brick, { store }] of volume.bricks.entries()) {
+    const stored = brick % 2
+    store.at('/')!.xattrs.set('trusted.ec.version', counters(stored, stored))
+    store.at('/g')!.xattrs.set('trusted.ec.version', counters(1, stored))
+  }
+  assert.equal((await volume.mount.list(4096)).length, 2)
+  await volume.mount.close(await newFile(volume, 'h', content))
+  for (const name of ['f', 'g', 'h']) {
+    assert.ok((await readAll(volume, name)).equals(content), name)
+  }
+  await healsDone(volume)
+  await letGo(volume)
+  for (const path of ['/', '/g']) {
+    const versions = volume.bricks.map((_brick, index) => xattr(volume, index, path, 'version'))
+    assert.equal(new Set(versions).size, 1, `${path}: ${versions}`)
+  }
+})
+
+for (const [what, behind] of [
+  ['half of the bricks', [0, 2, 4]],
+  ['two, and one is behind,', [0, 2, 3]],
+] as const) {
+  void test(`a kill of everything: ${what} stored the counters of a write all have`, async () => {
+    const volume = await disperseGraph(4, 2)
+    const content = vectorBytes(1, 40_000)
+    const name = (key: string): string => `trusted.ec.${key}`
+    await volume.mount.close(await newFile(volume, 'f', content.subarray(0, 10_000)))
+    await letGo(volume)
+    if (behind[2] === 3) volume.bricks[5]!.up = false
+    const append = async (from: number, to: number): Promise<void> => {
+      const fd = await volume.mount.open('f')
+      assert.ok(typeof fd !== 'number')
+      assert.equal(await volume.mount.write(fd, from, content.subarray(from, to)), 0)
+      await volume.mount.close(fd)
+      await letGo(volume)
+    }
+    await append(10_000, 20_000)
+    const old = volume.bricks.map(({ store }) => new Map(store.at('/f')!.xattrs))
+    await append(20_000, 40_000)
+    for (const brick of behind) {
+      const { xattrs } = volume.bricks[brick]!.store.at('/f')!
+      for (const key of ['version', 'size']) xattrs.set(name(key), old[brick]!.get(name(key))!)
+      xattrs.set(name('dirty'), counters(1, 0))
+    }
+    if (behind[2] === 3) volume.bricks[5]!.up = true
+    assert.ok((await readAll(volume, 'f')).equals(content))
+    await healsDone(volume)
+    await letGo(volume)
+    checkFragments(volume, '/f', content)
+  })
+}
+
 void test('a repair whose healer died is finished by whoever meets it', async () => {
   const volume = await disperseGraph(4, 2)
   const content = vectorBytes(1, 40_000)
