@@ -1,18 +1,20 @@
 /**
- * Heals an embedded dispersed or replicated volume: what the bricks' indices name is healed by a client of this
- * process, again and again until they are empty or nothing moves any more.
+ * Heals an embedded dispersed or replicated volume: what the bricks' indices name is healed by a
+ * client of this process, again and again until they are empty or nothing moves any more.
  */
 import { randomUUID } from 'node:crypto'
 import { lstatSync, readdirSync, rmSync } from 'node:fs'
 import { hostname } from 'node:os'
+import { healCreds } from '../../xlators/cluster/common/heal-queue.ts'
 import { NOTHING } from '../../xlators/cluster/replicate/change-log.ts'
 import { healInode } from '../../xlators/cluster/replicate/heal.ts'
+import { dropUnnamed } from '../../xlators/cluster/replicate/heal-aside.ts'
 import { Replicate } from '../../xlators/cluster/replicate/index.ts'
 import { registry } from '../../xlators/registry.ts'
 import { clock } from '../core/clock.ts'
 import { GlusterError } from '../core/errors.ts'
 import { XATTROP_ADD_ARRAY } from '../core/fop.ts'
-import { CallPool, CLIENT_PID_SELF_HEALD, type Frame, ROOT_CREDS } from '../core/frame.ts'
+import { CallPool, type Frame } from '../core/frame.ts'
 import { parseGfid } from '../core/gfid.ts'
 import { type Inode, InodeTable } from '../core/inode.ts'
 import { Loc } from '../core/loc.ts'
@@ -33,17 +35,8 @@ const HEAL_KEY = 'trusted.ec.heal'
 const sleep = (ms: number): Promise<void> => new Promise((done) => void clock.after(ms, done))
 
 /** Gfids (text) that the indices of the volume's bricks name, by set of bricks. */
-export function pendingHeals(volume: Volume): Set<string>[] {
-  const { bricks } = volume
-  const width = setWidth(volume)
-  const sets: Set<string>[] = []
-  for (const [index, brick] of bricks.entries()) {
-    const set = Math.floor(index / width)
-    sets[set] ??= new Set()
-    for (const name of pendingOfBrick(brick)) sets[set].add(name)
-  }
-  return sets
-}
+export const pendingHeals = (volume: Volume): Set<string>[] =>
+  setsOf(volume).map((bricks) => new Set(bricks.flatMap(pendingOfBrick)))
 
 const indicesOf = (brick: string): string[] =>
   ['xattrop', 'dirty'].map((name) => `${brick}/.glusterfs/indices/${name}`)
@@ -62,19 +55,23 @@ export function pendingOfBrick(brick: string): string[] {
 }
 
 /**
- * Drops index entries of objects that no brick has any more: removed while their last change was
- * not yet marked as complete. The stock self-heal daemon does the same when a gfid is gone.
+ * Drops index entries of objects that no brick of the set has any more: removed while their last
+ * change was not yet marked as complete. The stock self-heal daemon does the same with them.
  */
-function dropGone(volume: Volume): void {
+export function dropGone(bricks: readonly string[]): void {
+  for (const gfid of new Set(bricks.flatMap(pendingOfBrick))) {
+    if (bricks.some((brick) => hasHandle(brick, gfid))) continue
+    for (const index of bricks.flatMap(indicesOf)) rmSync(`${index}/${gfid}`, { force: true })
+  }
+}
+
+/** The bricks of each dispersed or replicated set. */
+function setsOf(volume: Volume): string[][] {
   const { bricks } = volume
   const width = setWidth(volume)
-  for (const [set, gfids] of pendingHeals(volume).entries()) {
-    const members = bricks.slice(set * width, (set + 1) * width)
-    for (const gfid of gfids) {
-      if (members.some((brick) => hasHandle(brick, gfid))) continue
-      for (const index of members.flatMap(indicesOf)) rmSync(`${index}/${gfid}`, { force: true })
-    }
-  }
+  const sets: string[][] = []
+  for (let at = 0; at < bricks.length; at += width) sets.push(bricks.slice(at, at + width))
+  return sets
 }
 
 function hasHandle(brick: string, gfid: string): boolean {
@@ -104,18 +101,19 @@ export async function healVolume(
   if (setWidth(volume) === 1) return 0
   const graph = await connect(volume, host, port)
   try {
-    dropGone(volume)
+    for (const bricks of setsOf(volume)) dropGone(bricks)
     let left = count(pendingHeals(volume))
     for (let idle = 0; left > 0 && idle < IDLE_ROUNDS_MAX; ) {
       progress(left)
       for (const [set, gfids] of pendingHeals(volume).entries()) {
         const kind = volume.disperse === undefined ? 'replicate' : 'disperse'
         const xl = graph.find(`${volume.name}-${kind}-${set}`)
-        for (const gfid of gfids) if (xl !== undefined) await healOne(graph, xl, gfid)
+        for (const gfid of gfids) if (xl !== undefined) await healObject(graph, xl, gfid)
       }
       await quiet(graph)
+      await tidy(graph)
       await sleep(ROUND_PAUSE_MS)
-      dropGone(volume)
+      for (const bricks of setsOf(volume)) dropGone(bricks)
       const now = count(pendingHeals(volume))
       idle = now < left ? 0 : idle + 1
       left = now
@@ -126,6 +124,14 @@ export async function healVolume(
   }
 }
 
+/** What heals put aside, and nobody has a name for any more, goes. */
+export async function tidy(graph: Graph): Promise<void> {
+  for (const xl of graph.xlators) {
+    if (!(xl instanceof Replicate)) continue
+    await graph.pool.background(xl.self, 'heal', healCreds(), (frame) => dropUnnamed(xl, frame))
+  }
+}
+
 /** Until what was begun in the background is done. */
 async function quiet(graph: Graph): Promise<void> {
   for (let waited = 0; graph.pool.count > 0 && waited < ROUND_MAX_MS; waited += QUIET_POLL_MS) {
@@ -133,11 +139,11 @@ async function quiet(graph: Graph): Promise<void> {
   }
 }
 
-async function healOne(graph: Graph, xl: Xlator, text: string): Promise<void> {
+/** Heals the object of gfid `text` as far as `xl`, a dispersed or replicated set of `graph`, can. */
+export async function healObject(graph: Graph, xl: Xlator, text: string): Promise<void> {
   const gfid = parseGfid(text)
   if (gfid === undefined) return
-  const creds = { ...ROOT_CREDS, pid: CLIENT_PID_SELF_HEALD }
-  await graph.pool.background(xl, 'heal', creds, async (frame) => {
+  await graph.pool.background(xl, 'heal', healCreds(), async (frame) => {
     const found = await frame.wind(xl, 'lookup', { loc: Loc.ofGfid(graph.inodes, gfid) })
     // Gone, or not to be read yet: the index entry tells in the next round.
     if (found.errno !== 0) return

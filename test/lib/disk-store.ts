@@ -64,6 +64,10 @@ class BenchDisk implements Disk {
     this.top = bench.graph.top
   }
 
+  get path(): string {
+    return this.bench.path
+  }
+
   #client(name: string): Client {
     const known = this.#clients.get(name) ?? new TestClient(name)
     this.#clients.set(name, known)

@@ -80,6 +80,8 @@ export const fops = { underWay: 0 }
 export interface Disk {
   /** Its uppermost translator. */
   readonly top: Xlator
+  /** Its directory. */
+  readonly path: string
   /** A fop of the client of that name. */
   carryOut(frame: Frame, client: string, fop: FopName, req: Req<FopName>): Promise<Rep<FopName>>
   disconnected(client: string): void

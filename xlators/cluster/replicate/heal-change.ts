@@ -14,7 +14,7 @@ import type { Replicate } from './index.ts'
 
 const READLINK_SIZE = 4096
 /** rmdir: with all that is in it. */
-const RMDIR_RECURSIVE = 1
+export const RMDIR_RECURSIVE = 1
 
 /**
  * Creates an object of the others under a name that is missing. `present`: bricks that have it;
@@ -159,7 +159,7 @@ async function isKept(afr: Replicate, frame: Frame, stat: Iatt): Promise<boolean
 }
 
 /** Name and gfid of the directory in the root where unnamed objects wait. */
-function anonymousNames(afr: Replicate): { name: string; gfid: Gfid } | undefined {
+export function anonymousNames(afr: Replicate): { name: string; gfid: Gfid } | undefined {
   const volumeId = parseGfid(afr.options['volume-id'] ?? '')
   if (!afr.options['use-anonymous-inode'] || volumeId === undefined) return undefined
   const first = String.fromCharCode(volumeId.charCodeAt(0) ^ 1)
