@@ -1,11 +1,11 @@
 /**
  * A process that does many things at a time in a directory, and tells each before and after
- * (kill-model.ts): `kill-load.js DIR SEED FIRST WORKERS`. Data is synced before it is told. Files have the
- * numbers from FIRST on. SIGTERM: what is under way is finished. A step that fails is told as
+ * (kill-model.ts): `kill-load.js DIR SEED FIRST WORKERS`. Data is synced before it is told. Files
+ * have the numbers from FIRST on. SIGTERM: what is under way is finished. A step that fails is told as
  * `! ...` and ends its worker.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { writeSync } from 'node:fs'
+import { statSync, writeSync } from 'node:fs'
 import { mkdir, open, readFile, rename, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -36,11 +36,13 @@ class Load {
   readonly #dir: string
   readonly #random: () => number
   readonly #model = new KillModel()
+  readonly #device: number
   #next: number
   #ending = false
 
   constructor(dir: string, seed: number, first: number) {
     this.#dir = dir
+    this.#device = statSync(dir).dev
     this.#random = seeded(seed * 1_000_003 + first)
     this.#next = first
     process.on('SIGTERM', () => {
@@ -134,6 +136,8 @@ class Load {
     const name = step.do === 'create' ? step.name : file!.name
     const fd = await open(at(name), step.do === 'create' ? 'wx' : 'r+')
     try {
+      // What a mount whose client died is detached from can be written to.
+      if ((await fd.stat()).dev !== this.#device) throw new Error('the mount is gone')
       if (step.do === 'truncate') await fd.truncate(step.size)
       else {
         const from = step.do === 'create' ? 0 : step.do === 'append' ? file!.bytes.length : step.at

@@ -2,7 +2,7 @@
  * What a directory must hold while many steps are under way in it: each was told before and after,
  * and whoever did them may be killed at any time.
  */
-import * as fs from 'node:fs'
+import * as fs from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { sleep } from './sandbox.ts'
 
@@ -24,6 +24,8 @@ const PERIOD = 251
 /** How long a mount may take to heal what was left half done, when it looks at it. */
 const HEAL_POLLS_MAX = 100
 const HEAL_POLL_MS = 100
+/** Files that are looked at at a time. */
+const AT_A_TIME = 8
 
 /** `size` bytes that belong at `at` in file `n`. */
 export function content(n: number, generation: number, at: number, size: number): Buffer {
@@ -86,40 +88,53 @@ export class KillModel {
   /**
    * Compares with `dir`; returns what is wrong. Steps under way are settled by what is found, and
    * their files removed, which must be possible. What they left half done may be healed first.
+   * Other files with numbers below `first` are left for another time.
    */
-  async check(dir: string): Promise<string[]> {
-    const problems: string[] = []
+  async check(dir: string, first = 0): Promise<string[]> {
     const unsure = new Set<number>()
-    for (const step of this.begun.values()) {
+    const steps = [...this.begun.values()]
+    for (const step of steps) {
       if (step.do !== 'create') unsure.add(step.n)
       if (step.do === 'rename' && step.over !== undefined) unsure.add(step.over)
-      let found = this.#settle(dir, step)
-      for (let i = 0; found.length > 0 && i < HEAL_POLLS_MAX; i++) {
-        await sleep(HEAL_POLL_MS)
-        found = this.#settle(dir, step)
-      }
-      problems.push(...found.map((text) => `${text}; under way: ${JSON.stringify(step)}`))
     }
+    const problems = await each(steps, (step) => this.#settleInTime(dir, step))
     this.begun.clear()
-    for (const [n, { name, bytes }] of this.files) {
-      if (!unsure.has(n)) problems.push(...differences(name, read(dir, name), bytes))
-    }
-    for (const name of this.gone) {
-      if (exists(join(dir, name))) problems.push(`${name}: removed, and there again`)
-    }
+    const sure = [...this.files].filter(([n]) => n >= first && !unsure.has(n))
+    problems.push(
+      ...(await each(sure, async ([, { name, bytes }]) =>
+        differences(name, await read(dir, name), bytes),
+      )),
+    )
+    problems.push(
+      ...(await each([...this.gone], async (name) =>
+        (await exists(join(dir, name))) ? [`${name}: removed, and there again`] : [],
+      )),
+    )
     this.gone.clear()
-    for (const n of unsure) problems.push(...this.remove(dir, n))
+    problems.push(...(await this.remove(dir, [...unsure])))
     return problems
   }
 
-  remove(dir: string, n: number): string[] {
-    const file = this.files.get(n)
-    if (file === undefined) return []
-    this.files.delete(n)
-    return this.#removeName(dir, file.name)
+  /** Removes files by number. */
+  remove(dir: string, numbers: readonly number[]): Promise<string[]> {
+    return each(numbers, async (n) => {
+      const file = this.files.get(n)
+      if (file === undefined) return []
+      this.files.delete(n)
+      return this.#removeName(dir, file.name)
+    })
   }
 
-  #settle(dir: string, step: Step): string[] {
+  async #settleInTime(dir: string, step: Step): Promise<string[]> {
+    let found = await this.#settle(dir, step)
+    for (let i = 0; found.length > 0 && i < HEAL_POLLS_MAX; i++) {
+      await sleep(HEAL_POLL_MS)
+      found = await this.#settle(dir, step)
+    }
+    return found.map((text) => `${text}; under way: ${JSON.stringify(step)}`)
+  }
+
+  async #settle(dir: string, step: Step): Promise<string[]> {
     const file = this.files.get(step.n)
     switch (step.do) {
       case 'create':
@@ -127,38 +142,40 @@ export class KillModel {
         return this.#removeName(dir, step.name, true)
       case 'append':
       case 'write':
-      case 'truncate':
-        return between(file!.name, read(dir, file!.name), file!.bytes, step, this.#stripe)
+      case 'truncate': {
+        const found = await read(dir, file!.name)
+        return between(file!.name, found, file!.bytes, step, this.#stripe)
+      }
       case 'rename':
         return this.#settleRename(dir, step, file!)
       case 'unlink':
-        if (!exists(join(dir, file!.name))) {
+        if (!(await exists(join(dir, file!.name)))) {
           this.files.delete(step.n)
           return []
         }
-        return differences(file!.name, read(dir, file!.name), file!.bytes)
+        return differences(file!.name, await read(dir, file!.name), file!.bytes)
     }
   }
 
-  #settleRename(dir: string, step: Step & { do: 'rename' }, file: File): string[] {
-    const there = exists(join(dir, file.name))
+  async #settleRename(dir: string, step: Step & { do: 'rename' }, file: File): Promise<string[]> {
+    const there = await exists(join(dir, file.name))
     const victim = step.over === undefined ? undefined : this.files.get(step.over)
-    const found = read(dir, step.name)
+    const found = await read(dir, step.name)
     if (!there) {
       if (step.over !== undefined) this.files.delete(step.over)
       file.name = step.name
       return differences(step.name, found, file.bytes)
     }
-    const old = differences(file.name, read(dir, file.name), file.bytes)
+    const old = differences(file.name, await read(dir, file.name), file.bytes)
     if (victim === undefined) {
       // Under both names: one step of the rename is done, and no more.
-      if (typeof found !== 'string') old.push(...this.#removeName(dir, step.name))
+      if (typeof found !== 'string') old.push(...(await this.#removeName(dir, step.name)))
       return old
     }
     // A rename over another removes that one at some moment; it is whole, or gone, or replaced.
     if (typeof found === 'string') {
       this.files.delete(step.over!)
-      return exists(join(dir, step.name)) ? [...old, found] : old
+      return (await exists(join(dir, step.name))) ? [...old, found] : old
     }
     const asVictim = differences(step.name, found, victim.bytes)
     if (asVictim.length > 0 && differences(step.name, found, file.bytes).length > 0) {
@@ -167,15 +184,29 @@ export class KillModel {
     return old
   }
 
-  #removeName(dir: string, name: string, mayBeGone = false): string[] {
+  async #removeName(dir: string, name: string, mayBeGone = false): Promise<string[]> {
     try {
-      fs.unlinkSync(join(dir, name))
+      await fs.unlink(join(dir, name))
       return []
     } catch (error) {
       if (mayBeGone && (error as NodeJS.ErrnoException).code === 'ENOENT') return []
       return [`${name} cannot be removed: ${String(error)}`]
     }
   }
+}
+
+/** Some at a time; all that is found. */
+async function each<T>(
+  items: readonly T[],
+  job: (item: T) => Promise<string[]>,
+): Promise<string[]> {
+  const found: string[] = []
+  const left = items.values()
+  const work = async (): Promise<void> => {
+    for (const item of left) found.push(...(await job(item)))
+  }
+  await Promise.all(Array.from({ length: AT_A_TIME }, work))
+  return found
 }
 
 type Change = Step & { do: 'append' | 'write' | 'truncate' }
@@ -194,18 +225,19 @@ function changed(bytes: Buffer, step: Change): Buffer {
 }
 
 /** What cannot be looked at counts as there. */
-function exists(path: string): boolean {
+async function exists(path: string): Promise<boolean> {
   try {
-    return fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined
-  } catch {
+    await fs.lstat(path)
     return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ENOENT'
   }
 }
 
 /** The bytes, or why they cannot be read. */
-function read(dir: string, name: string): Buffer | string {
+async function read(dir: string, name: string): Promise<Buffer | string> {
   try {
-    return fs.readFileSync(join(dir, name))
+    return await fs.readFile(join(dir, name))
   } catch (error) {
     return `${name}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`
   }

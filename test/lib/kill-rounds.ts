@@ -27,6 +27,8 @@ const POLL_MS = 50
 const RECONNECT_MS = 4000
 /** Of the files of former rounds, one in so many is kept to the end. */
 const KEEP_EVERY = 8
+/** Kills of everything between two looks at the files of all rounds; the last one is the end. */
+const CHECK_ALL_EVERY = 10
 
 export interface KillResult {
   rounds: number
@@ -52,6 +54,8 @@ export class KillRounds {
   #next = 0
   #underWay = 0
   #slowestMs = 0
+  /** Seconds of what took time since the last progress text, by what it was. */
+  readonly #spent = new Map<string, number>()
 
   /** `volume` must be started, and be of that shape. */
   constructor(volume: Embedded, seed: number, shape: Shape, workers = WORKERS) {
@@ -74,8 +78,8 @@ export class KillRounds {
     for (let round = 1; round <= count; round++) {
       const first = this.#next
       await this.#killAll()
-      await this.#check(`round ${round}`)
-      this.#thin(first)
+      await this.#check(`round ${round}`, round % CHECK_ALL_EVERY === 0 ? 0 : first)
+      await this.#timed('thin', () => this.#thin(first))
       // Every other round meets what the one before it left.
       if (this.#random() < 0.5) await this.#heal()
       progress(`${round} kills: ${this.#text()}`)
@@ -94,13 +98,25 @@ export class KillRounds {
       await this.#loseBricks()
       progress(`${round} losses: ${this.#text()}`)
       await this.#check(`round ${round}`)
-      this.#thin(first)
+      await this.#thin(first)
     }
     return this.#end(count)
   }
 
   #text(): string {
-    return `${this.#model.done} steps acknowledged, ${this.#underWay} under way`
+    const spent = [...this.#spent].map(([what, ms]) => `${what} ${(ms / 1000).toFixed(1)}`)
+    this.#spent.clear()
+    const steps = `${this.#model.done} steps acknowledged, ${this.#underWay} under way`
+    return `${steps} (s: ${spent.join(', ')})`
+  }
+
+  async #timed<T>(what: string, job: () => Promise<T> | T): Promise<T> {
+    const began = clock.now()
+    try {
+      return await job()
+    } finally {
+      this.#spent.set(what, (this.#spent.get(what) ?? 0) + clock.now() - began)
+    }
   }
 
   async #begin(): Promise<void> {
@@ -139,7 +155,11 @@ export class KillRounds {
   }
 
   /** Until enough was done, and at a random moment after that. */
-  async #amidst(): Promise<void> {
+  #amidst(): Promise<void> {
+    return this.#timed('load', () => this.#untilMoment())
+  }
+
+  async #untilMoment(): Promise<void> {
     const before = this.#model.done
     for (let i = 0; this.#model.done < before + STEPS_MIN && i < POLLS_MAX; i++) {
       assert.deepEqual(this.#errors, [])
@@ -160,16 +180,18 @@ export class KillRounds {
       // The shell that detaches a mount whose client died does its work now; the load sees it.
       .filter((line) => !/gluster-unmount|kill-load/.test(line))
       .map((line) => Number(line.split(' ')[0]))
-    this.#isKilled = true
-    for (const pid of shuffled(pids, this.#random)) kill(pid)
-    await ended(load)
-    this.#isKilled = false
-    this.#underWay += this.#model.begun.size
-    await eventually('the mount is detached', () => !isMounted(volume.mountPoint))
+    await this.#timed('kill', async () => {
+      this.#isKilled = true
+      for (const pid of shuffled(pids, this.#random)) kill(pid)
+      await ended(load)
+      this.#isKilled = false
+      this.#underWay += this.#model.begun.size
+      await eventually('the mount is detached', () => !isMounted(volume.mountPoint))
+    })
     const began = clock.now()
-    await volume.gluster('start', 'vol', 'force')
-    await volume.mount()
-    await this.#readable()
+    await this.#timed('start', () => volume.gluster('start', 'vol', 'force'))
+    await this.#timed('mount', () => volume.mount())
+    await this.#timed('readable', () => this.#readable())
     this.#slowestMs = Math.max(this.#slowestMs, clock.now() - began)
   }
 
@@ -213,15 +235,18 @@ export class KillRounds {
   }
 
   async #heal(): Promise<void> {
-    if (this.#spare === 0) return
+    if (this.#spare > 0) await this.#timed('heal', () => this.#healed())
+  }
+
+  async #healed(): Promise<void> {
     const { status, stdout, stderr } = await this.#volume.fails('heal', 'vol')
     assert.equal(status, 0, stdout + stderr)
     const info = await this.#volume.gluster('heal', 'vol', 'info')
     assert.doesNotMatch(info.stdout, /entries: [1-9]/)
   }
 
-  async #check(when: string): Promise<void> {
-    const problems = await this.#model.check(this.#dir)
+  async #check(when: string, first = 0): Promise<void> {
+    const problems = await this.#timed('check', () => this.#model.check(this.#dir, first))
     assert.deepEqual(problems, [], when)
   }
 
@@ -235,11 +260,9 @@ export class KillRounds {
   }
 
   /** Removes most files from before number `first`, so that checks stay short. */
-  #thin(first: number): void {
-    for (const n of [...this.#model.files.keys()]) {
-      if (n >= first || n % KEEP_EVERY === 0) continue
-      assert.deepEqual(this.#model.remove(this.#dir, n), [])
-    }
+  async #thin(first: number): Promise<void> {
+    const old = [...this.#model.files.keys()].filter((n) => n < first && n % KEEP_EVERY !== 0)
+    assert.deepEqual(await this.#model.remove(this.#dir, old), [])
   }
 }
 

@@ -15,5 +15,7 @@ if (name === undefined || !names.includes(name)) {
 }
 const proof = spawn(process.execPath, [`${import.meta.dirname}/${name}.js`, ...rest], {
   stdio: 'inherit',
+  // Proofs that look at many files at a time.
+  env: { UV_THREADPOOL_SIZE: '12', ...process.env },
 })
 proof.on('exit', (code) => process.exit(code ?? 1))
