@@ -149,7 +149,11 @@ async function healNames(
   }
 }
 
-/** The directory may have changed since: who is right is asked again for each name. */
+/**
+ * The directory may have changed since: who is right is asked again for each name. EAGAIN: a change
+ * was begun meanwhile whose client is gone, else it would hold its lock. Its user may have been told
+ * of a success on a brick this heal takes for wrong; the next heal keeps what any brick has.
+ */
 function healLocked(
   afr: Replicate,
   frame: Frame,
@@ -162,6 +166,7 @@ function healLocked(
     const found = await readCopies(afr, frame, dir)
     if (found.errno !== 0) return found
     const now = findDirection(afr, found.copies, ENTRY)
+    if (sources !== 0 && now.witness.some((value) => value !== 0)) return { errno: E.AGAIN }
     return settleName(afr, frame, { dir, name, sources: sources & now.sources })
   })
 }
