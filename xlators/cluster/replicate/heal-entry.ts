@@ -151,8 +151,8 @@ async function healNames(
 
 /**
  * The directory may have changed since: who is right is asked again for each name. EAGAIN: a change
- * was begun meanwhile whose client is gone, else it would hold its lock. Its user may have been told
- * of a success on a brick this heal takes for wrong; the next heal keeps what any brick has.
+ * was begun meanwhile whose client is gone, else it would hold its lock. What its user was told may
+ * be true of a brick this heal takes for wrong; the next heal keeps what any brick has.
  */
 function healLocked(
   afr: Replicate,
