@@ -38,6 +38,10 @@ export class BlameTrace {
     await this.#watching
   }
 
+  get names(): IterableIterator<string> {
+    return this.#lines.keys()
+  }
+
   /** What was seen of a file, oldest first. */
   of(name: string): string {
     return (this.#lines.get(name) ?? []).join('\n')
@@ -79,10 +83,10 @@ export class BlameTrace {
     for (const block of stdout.split('\n\n')) {
       const name = /^# file: (.*)$/m.exec(block)?.[1]
       if (name === undefined) continue
-      // data and metadata counters
-      const counters = [...block.matchAll(/^trusted\.afr\.(\S+)=0x(\w{8})(\w{8})\w{8}$/gm)]
-        .filter(([, , data, metadata]) => `${data}${metadata}` !== '0'.repeat(16))
-        .map(([, key, data, metadata]) => `${key}=${count(data!)}/${count(metadata!)}`)
+      const counters = [...block.matchAll(/^trusted\.afr\.(\S+)=0x(\w{8})(\w{8})(\w{8})$/gm)]
+        .map(([, key, ...slots]) => [key, ...slots.map(count)])
+        .filter(([, ...slots]) => slots.some((value) => value !== 0))
+        .map(([key, ...slots]) => `${key}=${slots.join('/')}`)
       if (counters.length > 0) found.set(name, counters.join(' '))
     }
     for (const [name, text] of found) {

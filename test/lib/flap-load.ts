@@ -145,7 +145,9 @@ class FlapLoad {
     const generation = this.#generation++
     const count = sys.pwrite(fd, slotContent(seed, slot, size, generation), offset)
     if (this.#did('write', count)) {
-      if (count !== size) this.#problem(`${count} of ${size} bytes written`)
+      if (count !== size) {
+        this.#problem(`${slotFile(this.#tag, index)}: ${count} of ${size} bytes written`)
+      }
       allowed.length = 0
     }
     allowed.push(generation)
