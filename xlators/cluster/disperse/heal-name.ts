@@ -82,6 +82,9 @@ async function healLocked(
     )
     // Bricks that cannot be asked could have it, so a minority among the others is not enough.
     if (count(census.missing | elsewhere) <= redundancy) continue
+    // Enough bricks that do not have it have seen it go.
+    const isTorn = count(census.missing | elsewhere) < dataCount
+    if (isTorn && (await isWhole(ec, frame, reply, held))) continue
     const removed = await removeName(ec, frame, parent, name, reply, mask)
     if (removed !== 0) return { errno: removed }
     census.found.delete(gfid)
@@ -95,12 +98,35 @@ async function healLocked(
   if (only === undefined || census.missing === 0) return { errno: 0, good: held, bad: 0 }
   // Fewer than it takes to be read, and a brick that is away may settle it: created here, each side
   // would have half of the bricks for ever.
-  if (count(only.mask) < dataCount) return { errno: E.NOTCONN }
+  if (count(only.mask) < dataCount) {
+    // A second name for a directory would be a second directory.
+    const canLink = !isDir(only.reply.stat)
+    if (!canLink || !(await isWhole(ec, frame, only.reply, held))) return { errno: E.NOTCONN }
+  }
   const failed = await createMissing(ec, frame, parent, name, only.reply, only.mask, census.missing)
   // The new copy is empty and belongs to root: its own heal does the rest.
   const { stat } = only.reply
   if (failed === 0) ec.heals.known(ec.graph.inodes.findOrNew(stat.gfid, stat.mode & S_IFMT), false)
   return { errno: 0, good: held & ~failed, bad: failed }
+}
+
+/**
+ * Do so many bricks have the object, under this name or another, that it can be read? A rename that
+ * half of the bricks did leaves a minority under both names (ec_delete_stale_names).
+ */
+async function isWhole(
+  ec: Disperse,
+  frame: Frame,
+  found: Ok<'lookup'>,
+  held: number,
+): Promise<boolean> {
+  const { gfid, mode } = found.stat
+  const inode = ec.graph.inodes.findOrNew(gfid, mode & S_IFMT)
+  const loc = new Loc(inode, undefined, undefined, gfid)
+  const replies = await repliesOf(ec, frame, held, 'lookup', () => ({ loc }))
+  let gone = 0
+  for (const { errno } of replies.values()) if (errno === E.NOENT || errno === E.STALE) gone++
+  return gone <= ec.geometry.redundancy
 }
 
 async function removeName(

@@ -125,6 +125,45 @@ for (const [what, behind] of [
   })
 }
 
+for (const [did, over] of [
+  [2, false],
+  [3, false],
+  [3, true],
+  [4, false],
+] as const) {
+  const to = over ? 'a name that is taken' : 'a new name'
+  void test(`a rename to ${to} that ${did} of 6 bricks did loses no file`, async () => {
+    const volume = await disperseGraph(4, 2)
+    const content = vectorBytes(1, 5000)
+    await volume.mount.close(await newFile(volume, 'f', content))
+    if (over) await volume.mount.close(await newFile(volume, 'g', vectorBytes(2, 5000)))
+    await letGo(volume)
+    for (const brick of volume.bricks.slice(did)) {
+      brick.fail = (fop) => (fop === 'rename' ? E.NOTCONN : undefined)
+    }
+    await volume.mount.lookup('g')
+    const isDone = (await volume.mount.rename('f', 'g')) === 0
+    assert.equal(isDone, did >= 4)
+    for (const brick of volume.bricks) brick.fail = undefined
+    await letGo(volume)
+    // Twice: what a heal that was begun by the first look leaves.
+    for (let i = 0; i < 2; i++) {
+      for (const name of ['f', 'g']) await volume.mount.lookup(name)
+      await healsDone(volume)
+      await letGo(volume)
+    }
+    const names = (await volume.mount.list(4096)).map(({ name }) => name)
+    // In doubt under both names; never back when it was done, nor done when it was not.
+    if (did === 2) assert.deepEqual(names, ['f'])
+    if (did === 4) assert.deepEqual(names, ['g'])
+    assert.ok(names.length > 0, 'it is gone')
+    for (const name of names) {
+      const found = await readAll(volume, name)
+      assert.ok(found.equals(content), name)
+    }
+  })
+}
+
 void test('a repair whose healer died is finished by whoever meets it', async () => {
   const volume = await disperseGraph(4, 2)
   const content = vectorBytes(1, 40_000)
