@@ -4,10 +4,10 @@
  * what was written, in the end all that was acknowledged is there, no file is in split-brain, and
  * heal makes all copies equal.
  *
- * Stock clients alone lose acknowledged writes in such runs now and then (`stock,stock`). Files that
- * only a stock client and the stock self-heal daemon touch are therefore judged apart: each client
- * has files of its own, and our client neither opens, blames nor heals another's (its log would
- * tell). The directory in which both make files is everybody's: a name missing there counts.
+ * Stock clients alone lose acknowledged writes in such runs now and then (`stock,stock`). Files only
+ * a stock client and the stock self-heal daemon touch are therefore judged apart: each client has
+ * files of its own, and our client neither opens, blames nor heals another's (its log would tell).
+ * The directory in which both make files is everybody's: a name missing there counts.
  */
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
