@@ -27,6 +27,8 @@ export interface Call<K extends FopName> {
   req: (brick: number) => Req<K>
   /** Changes an answer before it is compared. */
   onReply?: (brick: number, reply: Rep<K>) => Rep<K>
+  /** A brick that has been asked already, and what it said. */
+  asked?: { readonly brick: number; readonly rep: Rep<K> } | undefined
 }
 
 export interface Answer<K extends FopName> {
@@ -66,7 +68,11 @@ export async function dispatch<K extends FopName>(
     const batch = ring.slice(asked, asked + batchSize)
     asked += batch.length
     const answers = await Promise.all(
-      batch.map((brick) => frame.wind(bricks[brick]!, call.fop, call.req(brick))),
+      batch.map((brick) =>
+        brick === call.asked?.brick
+          ? call.asked.rep
+          : frame.wind(bricks[brick]!, call.fop, call.req(brick)),
+      ),
     )
     for (let i = 0; i < batch.length; i++) {
       const brick = batch[i]!

@@ -1,11 +1,13 @@
 /** Fops that change directories. They lock the parent, never the object itself. */
 import { Dict } from '../../../src/core/dict.ts'
 import type { Errno } from '../../../src/core/errno.ts'
-import type { FopName, Rep, Req } from '../../../src/core/fop.ts'
+import type { FopName, Ok, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { type Iatt, isReg, S_IFMT, S_IFREG } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
+import { bricksOf } from '../common/mask.ts'
+import { changeTime } from './agreement.ts'
 import type { Disperse } from './index.ts'
 import { lookupSize } from './lookup.ts'
 import { begin, type Intent, type Transaction } from './transaction.ts'
@@ -151,17 +153,26 @@ async function renameLocked(
   transactions: readonly Transaction[],
 ): Promise<Rep<'rename'>> {
   const moved = req.oldloc.inode
+  const agreed = ec.agreedOn(moved)
+  const size = (): ReturnType<typeof lookupSize> => lookupSize(ec, frame, Loc.ofInode(moved))
   // By gfid: it does not matter which of the two comes first.
-  const sizing = moved.type === S_IFREG ? lookupSize(ec, frame, Loc.ofInode(moved)) : undefined
-  const { rep } = await transactions[0]!.send(
+  const sizing = moved.type === S_IFREG && agreed === undefined ? size() : undefined
+  const { rep, good, replies } = await transactions[0]!.send(
     'rename' satisfies FopName,
     { spread: 'all', xdata: req.xdata, req: (_brick, xdata) => ({ ...req, xdata }) },
     transactions[1],
   )
-  const found = await sizing
+  let found = await sizing
   if (rep.errno !== 0) return rep
   for (const tx of transactions) tx.changed()
   if (isReg(rep.stat)) {
+    if (agreed !== undefined) {
+      // Nothing was written since the size was seen if no brick's part has changed.
+      const unchanged = bricksOf(good).every(
+        (brick) => changeTime((replies[brick] as Ok<'rename'>).stat) === agreed.changed[brick],
+      )
+      found = unchanged ? { errno: 0, size: agreed.size } : await size()
+    }
     if (found?.errno === 0) rep.stat.size = found.size
     // A ctime of 0 marks attributes nobody may rely on.
     else rep.stat.ctime = 0

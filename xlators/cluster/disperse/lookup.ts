@@ -6,12 +6,12 @@ import type { Ok, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { NULL_GFID } from '../../../src/core/gfid.ts'
 import { isDir, isReg } from '../../../src/core/iatt.ts'
-import type { Inode } from '../../../src/core/inode.ts'
 import type { Loc } from '../../../src/core/loc.ts'
 import { bit, bricksOf, count, ringFrom } from '../common/mask.ts'
 import { type Agreed, changeTime, quietCounters } from './agreement.ts'
 import { type Answer, dispatch } from './dispatch.ts'
 import type { Disperse } from './index.ts'
+import type { Session } from './session.ts'
 import { begin } from './transaction.ts'
 import {
   readSize,
@@ -35,10 +35,20 @@ interface Found {
   counters: (Counters | undefined)[]
 }
 
-async function lookupBricks(ec: Disperse, frame: Frame, req: Req<'lookup'>): Promise<Found> {
+/** `req` with what this translator wants to know. */
+function askFor(req: Req<'lookup'>): Req<'lookup'> {
   const xdata = requestCounters(req.xdata?.clone() ?? new Dict())
   // Fragments are of no use to quick-read.
   xdata.delete('glusterfs.content')
+  return { loc: req.loc, xdata }
+}
+
+async function lookupBricks(
+  ec: Disperse,
+  frame: Frame,
+  asking: Req<'lookup'>,
+  asked?: Asked,
+): Promise<Found> {
   const counters: (Counters | undefined)[] = []
   const answer = await dispatch(ec.children, ec.geometry.dataCount, frame, {
     fop: 'lookup',
@@ -47,7 +57,8 @@ async function lookupBricks(ec: Disperse, frame: Frame, req: Req<'lookup'>): Pro
     first: 0,
     minimum: 1,
     strict: 'all',
-    req: () => ({ loc: req.loc, xdata }),
+    req: () => asking,
+    asked,
     onReply: (brick, rep) => {
       if (rep.errno !== 0 || rep.xdata === undefined) return rep
       counters[brick] = {
@@ -105,17 +116,13 @@ export async function lookup(
   req: Req<'lookup'>,
 ): Promise<Rep<'lookup'>> {
   if (!ec.isUp) return { errno: E.NOTCONN }
-  const { inode, parent } = req.loc
-  if (
-    parent !== undefined &&
-    inode.gfid === NULL_GFID &&
-    (await isAbsent(ec, frame, req, parent))
-  ) {
-    return { errno: E.NOENT }
-  }
   const begun = clock.now()
-  const found = await lookupBricks(ec, frame, req)
+  const asking = askFor(req)
+  const asked = await askOne(ec, frame, asking)
+  if (asked?.rep.errno === E.NOENT) return asked.rep
+  const found = await lookupBricks(ec, frame, asking, asked)
   const { rep } = found.answer
+  directoryOf(ec, req)?.lookedUp(rep.errno === 0)
   healDifferences(ec, frame, req, found.answer)
   if (rep.errno !== 0) return rep
   const agreed = agreement(ec, found)
@@ -129,31 +136,33 @@ export async function lookup(
   return rep
 }
 
-/** Changes of a directory under one lock from which it pays to know which bricks are good. */
-const CHANGES_MIN = 4
+type Asked = { readonly brick: number; readonly rep: Rep<'lookup'> }
 
 /**
- * While this client holds the lock of `parent` and makes names in it nobody else does, so that one
- * good brick can say that a name is not there. Not true: it may be there.
+ * While this client holds the lock of a directory and makes names in it nobody else does, so that
+ * one good brick can say that a name is not there. `undefined`: it was not asked.
  */
-async function isAbsent(
-  ec: Disperse,
-  frame: Frame,
-  req: Req<'lookup'>,
-  parent: Inode,
-): Promise<boolean> {
-  const session = ec.sessionOf(parent.gfid)
-  if (session === undefined || session.release || session.dataChanges < CHANGES_MIN) return false
+async function askOne(ec: Disperse, frame: Frame, req: Req<'lookup'>): Promise<Asked | undefined> {
+  const session = directoryOf(ec, req)
+  if (session === undefined || session.release || !session.expectsAbsence) return undefined
+  const parent = req.loc.parent!
   const tx = await begin(ec, frame, { inode: parent, shared: true, oneBrick: true, query: true })
-  if (tx.errno !== 0) return false
+  if (tx.errno !== 0) return undefined
   try {
     const brick = ringFrom(tx.session.good & ec.up, ec.firstBrick(parent.gfid))[0]
-    if (tx.session !== session || brick === undefined) return false
+    if (tx.session !== session || brick === undefined) return undefined
     const rep = await frame.wind(ec.children[brick]!, 'lookup', req)
-    return rep.errno === E.NOENT
+    if (rep.errno === E.NOENT) session.lookedUp(false)
+    return { brick, rep }
   } finally {
     tx.end()
   }
+}
+
+/** The session of the directory in which a name not known yet is looked up. */
+function directoryOf(ec: Disperse, { loc }: Req<'lookup'>): Session | undefined {
+  if (loc.parent === undefined || loc.inode.gfid !== NULL_GFID) return undefined
+  return ec.sessionOf(loc.parent.gfid)
 }
 
 /** The size of a file a fop is about to report. */
@@ -164,7 +173,7 @@ export async function lookupSize(
 ): Promise<{ errno: 0; size: number } | { errno: Errno }> {
   const session = ec.sessionOf(loc.gfid)
   if (session?.known === true) return { errno: 0, size: session.size }
-  const found = await lookupBricks(ec, frame, { loc })
+  const found = await lookupBricks(ec, frame, askFor({ loc }))
   const { rep } = found.answer
   if (rep.errno !== 0) return rep
   return { errno: 0, size: agreedSize(found) ?? 0 }

@@ -41,6 +41,10 @@ export interface PreopNeed {
   minimum: number
 }
 
+/** Changes of names in a directory from which it pays to know which bricks are good. */
+const CHANGES_MIN = 4
+const ABSENCES = { min: -2, max: 8 }
+
 type Status = { errno: 0 } | { errno: Errno }
 
 export class Session {
@@ -80,6 +84,8 @@ export class Session {
   readonly #changes: [number, number] = [0, 0]
   /** Changes of data so far: in a directory, of names. */
   dataChanges = 0
+  /** Of a directory: up with every lookup of a name that is not there, down with the others. */
+  #absences = 0
   readonly #dirty: [boolean, boolean] = [false, false]
   /** User-visible size; of a regular file, when `known`. */
   size = 0
@@ -112,6 +118,17 @@ export class Session {
       this.dataChanges++
     }
     if (metadata) this.#changes[WORD_METADATA]++
+  }
+
+  /** A name of the directory was looked up. */
+  lookedUp(found: boolean): void {
+    const { min, max } = ABSENCES
+    this.#absences = Math.max(min, Math.min(max, this.#absences + (found ? -2 : 1)))
+  }
+
+  /** Names are being made here, so that the next one looked up is probably not there yet. */
+  get expectsAbsence(): boolean {
+    return this.dataChanges >= CHANGES_MIN && this.#absences >= 0
   }
 
   /** `bricks` failed something the others did: they are out until the lock is taken anew. */
