@@ -3,7 +3,7 @@
  * brick, another client's change shows at once, and a lost connection ends it all.
  */
 import assert from 'node:assert/strict'
-import { chmodSync, existsSync, readFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import { clock } from '../../src/core/clock.ts'
 import { Peer } from '../lib/peer.ts'
@@ -105,22 +105,30 @@ describe('what the kernel keeps with cache invalidation', { skip, timeout: 120_0
   test('what changed while a brick could not tell is seen when it is back', async () => {
     await useEverything()
     await timeoutsPass()
-    const file = files.find((one) => existsSync(`${volume.bricks[0]}/${one}`))!
-    assert.equal(
-      Number(((await here.call('stat', `${mount.dir}/${file}`)) as { mode: number }).mode) & 0o777,
-      0o644,
-    )
+    const [brick] = volume.bricks
+    // attributes, pages and a name of a file on the brick that goes away
+    const [moded, written, moved] = files.filter((one) => existsSync(`${brick}/${one}`))
+    const mode = async (): Promise<unknown> => {
+      const found = await here.call('stat', `${mount.dir}/${moded}`)
+      return typeof found === 'object' ? Number(found.mode) & 0o777 : found
+    }
+    assert.equal(await mode(), 0o644)
     await volume.killBrick(0)
-    chmodSync(`${volume.bricks[0]}/${file}`, 0o600)
+    chmodSync(`${brick}/${moded}`, 0o600)
+    // the same size
+    const text = written!.toUpperCase()
+    writeFileSync(`${brick}/${written}`, text)
+    renameSync(`${brick}/${moved}`, `${brick}/${moved} away`)
     await volume.startBricks()
     const back = clock.now()
-    let mode: unknown
-    while (mode !== 0o600 && clock.now() - back < 15_000) {
-      await sleep(50)
-      const found = await here.call('stat', `${mount.dir}/${file}`)
-      mode = typeof found === 'object' ? Number(found.mode) & 0o777 : found
+    const seen = async (wanted: unknown, ask: () => Promise<unknown>): Promise<void> => {
+      let found = await ask()
+      for (; found !== wanted && clock.now() - back < 15_000; found = await ask()) await sleep(50)
+      assert.equal(found, wanted)
     }
-    assert.equal(mode, 0o600)
+    await seen(0o600, mode)
+    await seen(text, () => here.content(`${mount.dir}/${written}`))
+    await seen(-2, () => here.call('stat', `${mount.dir}/${moved}`))
   })
 
   test('timeouts given on the command line are kept to', async () => {

@@ -167,6 +167,24 @@ for (const [name, { set, visibleMaxMs, choices }] of Object.entries(volumes)) {
       }
     })
 
+    test('O_DIRECT reads ask the bricks, whatever is cached', async () => {
+      const path = `${stock.dir}/direct`
+      const text = (i: number): string => String.fromCharCode(65 + i).repeat(4096)
+      await there.must('writeFile', path, text(0), 0)
+      const fds = new Map<string, number>()
+      for (const [which, { dir }] of mounts) {
+        assert.equal(await here.content(`${dir}/direct`), text(0))
+        fds.set(which, await here.open(`${dir}/direct`, O.O_RDONLY | O.O_DIRECT))
+      }
+      for (let i = 1; i < 4; i++) {
+        await there.must('writeFile', path, text(i), O.O_SYNC)
+        for (const [which, fd] of fds) {
+          assert.equal(await here.call('pread', fd, 4096, 0), text(i), `${which} ${i}`)
+        }
+      }
+      for (const fd of fds.values()) await here.call('close', fd)
+    })
+
     test('one sees what one has written, by any fd and name', async () => {
       for (const [which, { dir }] of mounts) {
         const path = `${dir}/own ${which}`

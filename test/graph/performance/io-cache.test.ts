@@ -1,62 +1,38 @@
 import assert from 'node:assert/strict'
-import test from 'node:test'
 import { E } from '../../../src/core/errno.ts'
 import { UP_SIZE, UP_TIMES } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import ioCache from '../../../xlators/performance/io-cache/index.ts'
-import { type ManualClock, withManualClock } from '../../lib/manual-clock.ts'
 import { modelRuns } from '../../lib/model-run.ts'
-import {
-  type Bench,
-  bench,
-  invalidation,
-  linked,
-  locOf,
-  openFd,
-  type ScriptedChild,
-  settle,
-  stat,
-} from '../../lib/scripted.ts'
+import { bench, invalidation, linked, locOf, openFd, settle, stat } from '../../lib/scripted.ts'
+import { type Bed, testsOf } from '../../lib/scripted-test.ts'
 
 const PAGE = 131072
 
-interface Setup {
-  b: Bench
-  child: ScriptedChild
+interface Setup extends Bed {
   fd: Fd
-  manual: ManualClock
   file: Buffer
   mtime: number
 }
 
-function cacheTest(
-  name: string,
-  given: Record<string, string>,
-  body: (s: Setup) => Promise<void>,
-): void {
-  test(name, () =>
-    withManualClock(async (manual) => {
-      const b = await bench(ioCache, given)
-      const child = b.child as ScriptedChild
-      const file = Buffer.alloc(5 * PAGE + 500)
-      for (let at = 0; at + 4 <= file.length; at += 4) file.writeUInt32LE(at, at)
-      const s: Setup = { b, child, fd: openFd(linked(b.graph, 'f.h')), manual, file, mtime: 1 }
-      const now = () => stat({ size: s.file.length, mtime: s.mtime, ctime: s.mtime })
-      child.script = {
-        readv: async (_frame, { offset, size }) => {
-          const data = [s.file.subarray(offset, offset + size)]
-          const eof = offset + data[0]!.length >= s.file.length
-          return { errno: 0, data, size: data[0]!.length, stat: now(), eof }
-        },
-        fstat: () => ({ errno: 0, stat: now() }),
-        stat: () => ({ errno: 0, stat: now() }),
-        writev: (_frame, { size }) => ({ errno: 0, size, prestat: now(), poststat: now() }),
-      }
-      manual.pass(1)
-      await body(s)
-    }),
-  )
-}
+const cacheTest = testsOf(ioCache, (bed): Setup => {
+  const { b, child } = bed
+  const file = Buffer.alloc(5 * PAGE + 500)
+  for (let at = 0; at + 4 <= file.length; at += 4) file.writeUInt32LE(at, at)
+  const s: Setup = { ...bed, fd: openFd(linked(b.graph, 'f.h')), file, mtime: 1 }
+  const now = () => stat({ size: s.file.length, mtime: s.mtime, ctime: s.mtime })
+  child.script = {
+    readv: async (_frame, { offset, size }) => {
+      const data = [s.file.subarray(offset, offset + size)]
+      const eof = offset + data[0]!.length >= s.file.length
+      return { errno: 0, data, size: data[0]!.length, stat: now(), eof }
+    },
+    fstat: () => ({ errno: 0, stat: now() }),
+    stat: () => ({ errno: 0, stat: now() }),
+    writev: (_frame, { size }) => ({ errno: 0, size, prestat: now(), poststat: now() }),
+  }
+  return s
+})
 
 async function read(s: Setup, offset: number, size: number): Promise<void> {
   const rep = await s.b.ok('readv', { fd: s.fd, offset, size, flags: 0 })

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import test from 'node:test'
 import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
 import { UP_NLINK, UP_SIZE, UP_TIMES, UP_XATTR, UP_XATTR_RM } from '../../../src/core/event.ts'
@@ -7,69 +6,53 @@ import { Iatt } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import mdCache from '../../../xlators/performance/md-cache/index.ts'
-import { type ManualClock, withManualClock } from '../../lib/manual-clock.ts'
 import { modelRuns } from '../../lib/model-run.ts'
 import {
-  type Bench,
-  bench,
   dirStat,
   type Invalidation,
   invalidation,
   linked,
   locOf,
   openFd,
-  type ScriptedChild,
   settle,
   stat,
   testGfid,
 } from '../../lib/scripted.ts'
+import { type Bed, testsOf } from '../../lib/scripted-test.ts'
 
-interface Setup {
-  b: Bench
-  child: ScriptedChild
+interface Setup extends Bed {
   inode: Inode
   loc: Loc
-  manual: ManualClock
   /** What the child answers. */
   now: Partial<Iatt>
   xattrs: Record<string, string>
 }
 
-function mdTest(
-  name: string,
-  given: Record<string, string>,
-  body: (s: Setup) => Promise<void>,
-): void {
-  test(name, () =>
-    withManualClock(async (manual) => {
-      const b = await bench(mdCache, given)
-      const child = b.child as ScriptedChild
-      const inode = linked(b.graph, 'f')
-      inode.lookedUpGraph = b.graph.id
-      const s: Setup = { b, child, inode, loc: locOf(inode), manual, now: {}, xattrs: {} }
-      const present = () => stat({ gfid: inode.gfid, size: 10, ctime: 5, mtime: 5, ...s.now })
-      const changed = () => ({ errno: 0, prestat: new Iatt(), poststat: present() }) as const
-      const found = () => {
-        const dict = new Dict()
-        for (const [key, value] of Object.entries(s.xattrs)) dict.setBytes(key, Buffer.from(value))
-        return dict
-      }
-      child.script = {
-        lookup: () => ({ errno: 0, stat: present(), postparent: new Iatt(), xdata: found() }),
-        stat: () => ({ errno: 0, stat: present() }),
-        fstat: () => ({ errno: 0, stat: present() }),
-        setattr: changed,
-        writev: (_frame, req) => ({ ...changed(), size: req.size }),
-        setxattr: () => ({ errno: 0 }),
-        getxattr: () => ({ errno: 0, dict: found() }),
-        unlink: () => ({ errno: 0, preparent: new Iatt(), postparent: new Iatt() }),
-        ipc: () => ({ errno: 0 }),
-      }
-      manual.pass(1)
-      await body(s)
-    }),
-  )
-}
+const mdTest = testsOf(mdCache, (bed): Setup => {
+  const { b, child } = bed
+  const inode = linked(b.graph, 'f')
+  inode.lookedUpGraph = b.graph.id
+  const s: Setup = { ...bed, inode, loc: locOf(inode), now: {}, xattrs: {} }
+  const present = () => stat({ gfid: inode.gfid, size: 10, ctime: 5, mtime: 5, ...s.now })
+  const changed = () => ({ errno: 0, prestat: new Iatt(), poststat: present() }) as const
+  const found = () => {
+    const dict = new Dict()
+    for (const [key, value] of Object.entries(s.xattrs)) dict.setBytes(key, Buffer.from(value))
+    return dict
+  }
+  child.script = {
+    lookup: () => ({ errno: 0, stat: present(), postparent: new Iatt(), xdata: found() }),
+    stat: () => ({ errno: 0, stat: present() }),
+    fstat: () => ({ errno: 0, stat: present() }),
+    setattr: changed,
+    writev: (_frame, req) => ({ ...changed(), size: req.size }),
+    setxattr: () => ({ errno: 0 }),
+    getxattr: () => ({ errno: 0, dict: found() }),
+    unlink: () => ({ errno: 0, preparent: new Iatt(), postparent: new Iatt() }),
+    ipc: () => ({ errno: 0 }),
+  }
+  return s
+})
 
 const statSize = async (s: Setup): Promise<number> =>
   (await s.b.ok('stat', { loc: s.loc })).stat.size

@@ -1,62 +1,38 @@
 import assert from 'node:assert/strict'
-import test from 'node:test'
 import { E } from '../../../src/core/errno.ts'
 import { UP_TIMES } from '../../../src/core/event.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import nlCache from '../../../xlators/performance/nl-cache/index.ts'
-import { type ManualClock, withManualClock } from '../../lib/manual-clock.ts'
 import { modelRuns } from '../../lib/model-run.ts'
-import {
-  type Bench,
-  bench,
-  dirStat,
-  invalidation,
-  linked,
-  openFd,
-  type ScriptedChild,
-  stat,
-  testGfid,
-} from '../../lib/scripted.ts'
+import { dirStat, invalidation, linked, openFd, stat, testGfid } from '../../lib/scripted.ts'
+import { type Bed, testsOf } from '../../lib/scripted-test.ts'
 
-interface Setup {
-  b: Bench
-  child: ScriptedChild
-  manual: ManualClock
+interface Setup extends Bed {
   root: Inode
 }
 
-function nlTest(
-  name: string,
-  given: Record<string, string>,
-  body: (s: Setup) => Promise<void>,
-): void {
-  test(name, () =>
-    withManualClock(async (manual) => {
-      const b = await bench(nlCache, given)
-      const child = b.child as ScriptedChild
-      const none = new Iatt()
-      const parents = { preparent: none, postparent: none }
-      child.script = {
-        lookup: () => ({ errno: E.NOENT }),
-        create: (_f, { fd }) => ({ errno: 0, fd, stat: stat({ gfid: testGfid() }), ...parents }),
-        mkdir: () => ({ errno: 0, stat: dirStat({ gfid: testGfid() }), ...parents }),
-        unlink: () => ({ errno: 0, ...parents }),
-        rename: () => ({
-          errno: 0,
-          stat: none,
-          preoldparent: none,
-          postoldparent: none,
-          prenewparent: none,
-          postnewparent: none,
-        }),
-      }
-      manual.pass(1)
-      await body({ b, child, manual, root: b.graph.inodes.root })
+const nlTest = testsOf(nlCache, (bed): Setup => {
+  const { b, child } = bed
+  const none = new Iatt()
+  const parents = { preparent: none, postparent: none }
+  child.script = {
+    lookup: () => ({ errno: E.NOENT }),
+    create: (_f, { fd }) => ({ errno: 0, fd, stat: stat({ gfid: testGfid() }), ...parents }),
+    mkdir: () => ({ errno: 0, stat: dirStat({ gfid: testGfid() }), ...parents }),
+    unlink: () => ({ errno: 0, ...parents }),
+    rename: () => ({
+      errno: 0,
+      stat: none,
+      preoldparent: none,
+      postoldparent: none,
+      prenewparent: none,
+      postnewparent: none,
     }),
-  )
-}
+  }
+  return { ...bed, root: b.graph.inodes.root }
+})
 
 const fresh = (s: Setup, name: string, parent = s.root) =>
   Loc.ofName(parent, name, s.b.graph.inodes.newInode())

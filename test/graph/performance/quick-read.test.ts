@@ -1,72 +1,49 @@
 import assert from 'node:assert/strict'
-import test from 'node:test'
 import { Dict } from '../../../src/core/dict.ts'
 import { UP_SIZE, UP_TIMES } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import quickRead from '../../../xlators/performance/quick-read/index.ts'
-import { type ManualClock, withManualClock } from '../../lib/manual-clock.ts'
 import { modelRuns } from '../../lib/model-run.ts'
-import {
-  type Bench,
-  bench,
-  invalidation,
-  linked,
-  locOf,
-  openFd,
-  type ScriptedChild,
-  stat,
-} from '../../lib/scripted.ts'
+import { invalidation, linked, locOf, openFd, stat } from '../../lib/scripted.ts'
+import { type Bed, testsOf } from '../../lib/scripted-test.ts'
 
-interface Setup {
-  b: Bench
-  child: ScriptedChild
+interface Setup extends Bed {
   inode: Inode
   fd: Fd
-  manual: ManualClock
   content: Buffer
   mtime: number
 }
 
-function quickTest(
-  name: string,
-  given: Record<string, string>,
-  body: (s: Setup) => Promise<void>,
-): void {
-  test(name, () =>
-    withManualClock(async (manual) => {
-      const b = await bench(quickRead, given)
-      const child = b.child as ScriptedChild
-      const inode = linked(b.graph, 'f.h')
-      const content = Buffer.from('hello')
-      const s: Setup = { b, child, inode, fd: openFd(inode), manual, content, mtime: 5 }
-      child.script = {
-        lookup: (_frame, req) => {
-          const xdata = req.xdata?.has('glusterfs.content')
-            ? new Dict().setBytes('glusterfs.content', s.content)
-            : undefined
-          const found = attributes(s, req.loc.inode)
-          return { errno: 0, stat: found, postparent: new Iatt(), xdata }
-        },
-        readv: () => ({
-          errno: 0,
-          data: [s.content],
-          size: s.content.length,
-          stat: attributes(s, s.inode),
-          eof: true,
-        }),
-        stat: () => ({ errno: 0, stat: attributes(s, s.inode) }),
-        writev: (_frame, req) => {
-          const now = attributes(s, s.inode)
-          return { errno: 0, size: req.size, prestat: now, poststat: now }
-        },
-      }
-      manual.pass(1)
-      await body(s)
+const quickTest = testsOf(quickRead, (bed): Setup => {
+  const { b, child } = bed
+  const inode = linked(b.graph, 'f.h')
+  const content = Buffer.from('hello')
+  const s: Setup = { ...bed, inode, fd: openFd(inode), content, mtime: 5 }
+  child.script = {
+    lookup: (_frame, req) => {
+      const xdata = req.xdata?.has('glusterfs.content')
+        ? new Dict().setBytes('glusterfs.content', s.content)
+        : undefined
+      const found = attributes(s, req.loc.inode)
+      return { errno: 0, stat: found, postparent: new Iatt(), xdata }
+    },
+    readv: () => ({
+      errno: 0,
+      data: [s.content],
+      size: s.content.length,
+      stat: attributes(s, s.inode),
+      eof: true,
     }),
-  )
-}
+    stat: () => ({ errno: 0, stat: attributes(s, s.inode) }),
+    writev: (_frame, req) => {
+      const now = attributes(s, s.inode)
+      return { errno: 0, size: req.size, prestat: now, poststat: now }
+    },
+  }
+  return s
+})
 
 const attributes = (s: Setup, inode: Inode) =>
   stat({ gfid: inode.gfid, size: s.content.length, mtime: s.mtime, ctime: s.mtime })

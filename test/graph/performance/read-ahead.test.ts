@@ -1,55 +1,33 @@
 import assert from 'node:assert/strict'
-import test from 'node:test'
 import { E } from '../../../src/core/errno.ts'
 import { UP_SIZE, UP_TIMES } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import readAhead from '../../../xlators/performance/read-ahead/index.ts'
-import { type ManualClock, withManualClock } from '../../lib/manual-clock.ts'
 import { modelRuns } from '../../lib/model-run.ts'
-import {
-  type Bench,
-  bench,
-  invalidation,
-  linked,
-  openFd,
-  type ScriptedChild,
-  settle,
-  stat,
-} from '../../lib/scripted.ts'
+import { invalidation, linked, openFd, settle, stat } from '../../lib/scripted.ts'
+import { type Bed, testsOf } from '../../lib/scripted-test.ts'
 
 const PAGE = 131072
 
-interface Setup {
-  b: Bench
-  child: ScriptedChild
+interface Setup extends Bed {
   fd: Fd
-  manual: ManualClock
   file: Buffer
 }
 
-function aheadTest(
-  name: string,
-  given: Record<string, string>,
-  body: (s: Setup) => Promise<void>,
-): void {
-  test(name, () =>
-    withManualClock(async (manual) => {
-      const b = await bench(readAhead, given)
-      const child = b.child as ScriptedChild
-      const file = Buffer.alloc(20 * PAGE + 500)
-      for (let at = 0; at < file.length; at += 4) file.writeUInt32LE(at, at)
-      child.script = {
-        readv: async (_frame, { offset, size }) => {
-          const data = [file.subarray(offset, offset + size)]
-          const end = offset + data[0]!.length
-          return { errno: 0, data, size: data[0]!.length, stat: stat(), eof: end >= file.length }
-        },
-        writev: (_frame, { size }) => ({ errno: 0, size, prestat: stat(), poststat: stat() }),
-      }
-      await body({ b, child, fd: openFd(linked(b.graph, 'f')), manual, file })
-    }),
-  )
-}
+const aheadTest = testsOf(readAhead, (bed): Setup => {
+  const { b, child } = bed
+  const file = Buffer.alloc(20 * PAGE + 500)
+  for (let at = 0; at < file.length; at += 4) file.writeUInt32LE(at, at)
+  child.script = {
+    readv: async (_frame, { offset, size }) => {
+      const data = [file.subarray(offset, offset + size)]
+      const end = offset + data[0]!.length
+      return { errno: 0, data, size: data[0]!.length, stat: stat(), eof: end >= file.length }
+    },
+    writev: (_frame, { size }) => ({ errno: 0, size, prestat: stat(), poststat: stat() }),
+  }
+  return { ...bed, fd: openFd(linked(b.graph, 'f')), file }
+})
 
 async function read(s: Setup, offset: number, size: number): Promise<void> {
   const rep = await s.b.ok('readv', { fd: s.fd, offset, size, flags: 0 })

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import test from 'node:test'
 import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
 import { UP_MODE, UP_NLINK, UP_SIZE, UP_TIMES } from '../../../src/core/event.ts'
@@ -8,11 +7,9 @@ import type { DirEntry, Rep } from '../../../src/core/fop.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import readdirAhead from '../../../xlators/performance/readdir-ahead/index.ts'
-import { type ManualClock, withManualClock } from '../../lib/manual-clock.ts'
 import { modelRuns } from '../../lib/model-run.ts'
 import {
   type Bench,
-  bench,
   dirStat,
   type Invalidation,
   invalidation,
@@ -20,44 +17,32 @@ import {
   linked,
   locOf,
   openFd,
-  type ScriptedChild,
   settle,
   stat,
   testGfid,
 } from '../../lib/scripted.ts'
+import { type Bed, testsOf } from '../../lib/scripted-test.ts'
 
-interface Setup {
-  b: Bench
-  child: ScriptedChild
-  manual: ManualClock
+interface Setup extends Bed {
   names: string[]
 }
 
 /** Entries that fit a request of the child, of about 200 bytes each. */
 const PER_REQUEST = 20
 
-function dirTest(
-  name: string,
-  given: Record<string, string>,
-  body: (s: Setup) => Promise<void>,
-): void {
-  test(name, () =>
-    withManualClock(async (manual) => {
-      const b = await bench(readdirAhead, given)
-      const child = b.child as ScriptedChild
-      const names = Array.from({ length: 50 }, (_, i) => `file${i}`)
-      for (const one of names) linked(b.graph, one)
-      const none = stat()
-      child.script = {
-        opendir: (_frame, { fd }) => ({ errno: 0, fd }),
-        readdirp: async (_frame, { off }) => list(b, names, Number(off)),
-        setattr: () => ({ errno: 0, prestat: none, poststat: none }),
-        unlink: () => ({ errno: 0, preparent: none, postparent: none }),
-      }
-      await body({ b, child, manual, names })
-    }),
-  )
-}
+const dirTest = testsOf(readdirAhead, (bed): Setup => {
+  const { b, child } = bed
+  const names = Array.from({ length: 50 }, (_, i) => `file${i}`)
+  for (const one of names) linked(b.graph, one)
+  const none = stat()
+  child.script = {
+    opendir: (_frame, { fd }) => ({ errno: 0, fd }),
+    readdirp: async (_frame, { off }) => list(b, names, Number(off)),
+    setattr: () => ({ errno: 0, prestat: none, poststat: none }),
+    unlink: () => ({ errno: 0, preparent: none, postparent: none }),
+  }
+  return { ...bed, names }
+})
 
 function list(b: Bench, names: string[], from: number): Rep<'readdirp'> {
   const entries: DirEntry[] = []
