@@ -76,6 +76,16 @@ export const UP_XATTR_RM = 0x800
 export const UP_EXPLICIT_LOOKUP = 0x1000
 export const UP_INVAL_ATTR = 0x2000
 
+/** A brick came or went: what others changed meanwhile may have gone untold. */
+export function connectionsChanged({ type }: Event): boolean {
+  return (
+    type === 'child-up' ||
+    type === 'child-down' ||
+    type === 'some-descendent-up' ||
+    type === 'some-descendent-down'
+  )
+}
+
 export function isDownEvent(event: Event): event is DownEvent {
   switch (event.type) {
     case 'parent-up':

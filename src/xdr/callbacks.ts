@@ -46,19 +46,3 @@ export const gfs4_entrylk_contention_req = xdr.struct({
 
 /** Glusterd wants a state dump of the process `pid`. */
 export const gf_statedump = xdr.struct({ pid: xdr.u32 })
-
-/** What changed (cache invalidation `flags`, upcall.h). */
-export const UP_NLINK = 0x1
-export const UP_MODE = 0x2
-export const UP_OWN = 0x4
-export const UP_SIZE = 0x8
-export const UP_TIMES = 0x10
-export const UP_ATIME = 0x20
-export const UP_PERM = 0x40
-export const UP_RENAME_FLAGS = 0x80
-export const UP_FORGET = 0x100
-export const UP_PARENT_TIMES = 0x200
-export const UP_XATTR = 0x400
-export const UP_XATTR_RM = 0x800
-export const UP_EXPLICIT_LOOKUP = 0x1000
-export const UP_INVAL_ATTR = 0x2000

@@ -15,7 +15,8 @@ import { Codec } from '../../xlators/cluster/disperse/codec/codec.ts'
 import { CHUNK_SIZE } from '../../xlators/cluster/disperse/codec/geometry.ts'
 import { DisperseVolume, parseShape } from './disperse-volume.ts'
 import { UNCACHED, uncached } from './edit-proof.ts'
-import { type ClientKind, type Mount, run, sleep, space } from './sandbox.ts'
+import { killMount } from './kill-mount.ts'
+import { type ClientKind, type Mount, sleep, space } from './sandbox.ts'
 import { seeded } from './seeded.ts'
 import {
   initialContent,
@@ -28,8 +29,6 @@ import {
 } from './slot-writer.ts'
 
 const WRITERS = 4
-/** The client lives this long under load, at most. */
-const LIFE_MAX_MS = 400
 /** Bricks do what they have received of a dead client. */
 const SETTLE_MS = 1000
 /** Kills between two complete heals. */
@@ -157,17 +156,8 @@ export class KillProof {
     writers.push(
       startWriter('stream', at(this.#stream), this.#log(this.#stream), this.result.kills),
     )
-    const ended = Promise.all(
-      writers.map((writer) => new Promise((resolve) => writer.on('exit', resolve))),
-    )
-    // until all write
-    for (let i = 0; i < 500 && !logs.every((log) => readFileSync(log).length > 0); i++) {
-      await sleep(20)
-    }
-    await sleep(20 + this.#random() * LIFE_MAX_MS)
-    process.kill(mount.pid, 'SIGKILL')
-    await ended
-    await run(['umount', '-l', mount.dir], { mayFail: true })
+    const allWrite = (): boolean => logs.every((log) => readFileSync(log).length > 0)
+    await killMount(mount, writers, allWrite, this.#random)
     await sleep(SETTLE_MS)
     this.#judge()
     await this.#judgeStream()

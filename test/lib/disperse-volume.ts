@@ -5,12 +5,10 @@ import { join } from 'node:path'
 import { Codec } from '../../xlators/cluster/disperse/codec/codec.ts'
 import { Geometry } from '../../xlators/cluster/disperse/codec/geometry.ts'
 import type { EditTarget, Expected } from './edit-proof.ts'
-import { gluster, run, sleep, Volume } from './sandbox.ts'
+import { run, sleep, Volume } from './sandbox.ts'
 
 /** Seconds given to locks to end before what is on the bricks counts. */
 const SETTLE_MAX = 20
-/** Rounds of telling the self-heal daemon to crawl and looking. */
-const HEAL_ROUNDS_MAX = 60
 
 export interface Shape {
   /** Disperse sets that cluster/distribute spreads files over. */
@@ -136,17 +134,8 @@ export class DisperseVolume implements EditTarget {
     }
   }
 
-  /** Until the self-heal daemon has nothing left to do; it crawls when told. */
-  async healed(): Promise<void> {
-    const { name } = this.volume
-    let info = ''
-    for (let i = 0; i < HEAL_ROUNDS_MAX; i++) {
-      await gluster('volume', 'heal', name).catch(() => {})
-      await sleep(2000)
-      info = await gluster('volume', 'heal', name, 'info')
-      if (!/entries: [1-9-]/.test(info)) return
-    }
-    assert.fail(`the volume does not heal: ${info.slice(0, 2000)}`)
+  healed(): Promise<void> {
+    return this.volume.healed()
   }
 
   /** Every brick has the fragment the reference encoding gives; counters are equal and clean. */
@@ -158,7 +147,7 @@ export class DisperseVolume implements EditTarget {
     for (const file of files) {
       const homes = this.sets.filter((set) => {
         const there = set.map((brick) => counters[brick]!.get(file.name))
-        return there.some((one) => one !== undefined && one['linkto'] === undefined)
+        return there.some((one) => one !== undefined && one.linkto === undefined)
       })
       assert.equal(homes.length, 1, `${file.name} is in ${homes.length} sets`)
       this.#checkFile(file, homes[0]!, counters)
@@ -172,7 +161,7 @@ export class DisperseVolume implements EditTarget {
     const all = set.map((_, index) => index)
     const fragments = new Codec(this.geometry).encode([padded], padded.length, all)
     const { dirty: _, ...expected } = counters[set[0]!]!.get(name) ?? {}
-    assert.equal(Number(`0x${expected['size']}`), content.length, `${name}: size`)
+    assert.equal(Number(`0x${expected.size}`), content.length, `${name}: size`)
     for (const [index, brick] of set.entries()) {
       const path = join(this.volume.bricks[brick]!, name)
       assert.ok(readFileSync(path).equals(fragments[index]!), `fragment ${path}`)

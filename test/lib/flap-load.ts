@@ -132,14 +132,18 @@ class FlapLoad {
     return this.#fds[index]!
   }
 
-  #write(): void {
+  /** A slot of one of the files; `fd` is negative when that cannot be opened. */
+  #slot(): { index: number; fd: number; seed: number; slot: number; offset: number; size: number } {
     const index = this.#number(FILES)
-    const fd = this.#fd(index)
-    if (fd < 0) return
     const seed = slotSeed(this.#seed, index)
     const slots = slotsOf(seed)
     const slot = this.#number(slots.length)
-    const { offset, size } = slots[slot]!
+    return { index, fd: this.#fd(index), seed, slot, ...slots[slot]! }
+  }
+
+  #write(): void {
+    const { index, fd, seed, slot, offset, size } = this.#slot()
+    if (fd < 0) return
     const allowed = this.result.allowed[index]![slot]!
     if (allowed.length > ALLOWED_MAX) return
     const generation = this.#generation++
@@ -154,13 +158,8 @@ class FlapLoad {
   }
 
   #read(): void {
-    const index = this.#number(FILES)
-    const fd = this.#fd(index)
+    const { index, fd, seed, slot, offset, size } = this.#slot()
     if (fd < 0) return
-    const seed = slotSeed(this.#seed, index)
-    const slots = slotsOf(seed)
-    const slot = this.#number(slots.length)
-    const { offset, size } = slots[slot]!
     const data = sys.pread(fd, size, offset)
     if (typeof data === 'number') {
       this.#did('read', data)

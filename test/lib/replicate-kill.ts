@@ -9,15 +9,14 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { UNCACHED, uncached } from './edit-proof.ts'
 import { ToldFiles } from './fsync-writer.ts'
+import { killMount } from './kill-mount.ts'
 import { equalBricks } from './replicate-bricks.ts'
 import { createReplicated, parseReplicateShape, ReplicateVolume } from './replicate-volume.ts'
-import { type ClientKind, gluster, type Mount, run, sleep, space } from './sandbox.ts'
+import { type ClientKind, gluster, type Mount, space } from './sandbox.ts'
 import { seeded } from './seeded.ts'
 import { initialContent, readLog, slotContent, slotsOf, startWriter } from './slot-writer.ts'
 
 const WRITERS = 3
-/** The client lives this long under load, at most. */
-const LIFE_MAX_MS = 400
 /** Kills between two complete heals. */
 const HEAL_EVERY = 25
 
@@ -125,17 +124,10 @@ export class ReplicateKill {
       startWriter('slots', join(mount.dir, name), this.#log(name), seed, this.#generation),
     )
     writers.push(this.#told.write(join(mount.dir, this.#dir)))
-    const ended = Promise.all(
-      writers.map((writer) => new Promise((resolve) => writer.on('close', resolve))),
-    )
     const allWrite = (): boolean =>
       this.#told.next > this.#first &&
       this.#files.every(({ name }) => readFileSync(this.#log(name)).length > 0)
-    for (let i = 0; i < 500 && !allWrite(); i++) await sleep(20)
-    await sleep(20 + this.#random() * LIFE_MAX_MS)
-    process.kill(mount.pid, 'SIGKILL')
-    await ended
-    await run(['umount', '-l', mount.dir], { mayFail: true })
+    await killMount(mount, writers, allWrite, this.#random)
     for (const file of this.#files) {
       const written = readLog(this.#log(file.name), file.allowed)
       if (written.allowed.some(({ length }, slot) => length > file.allowed[slot]!.length)) {

@@ -3,12 +3,10 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { EditTarget, Expected } from './edit-proof.ts'
-import { gluster, run, sleep, Volume } from './sandbox.ts'
+import { run, sleep, Volume } from './sandbox.ts'
 
 /** Seconds given to locks to end before what is on the bricks counts. */
 const SETTLE_MAX = 20
-/** Rounds of telling the self-heal daemon to crawl and looking. */
-const HEAL_ROUNDS_MAX = 60
 
 export interface ReplicateShape {
   /** Replica sets that cluster/distribute spreads files over. */
@@ -114,16 +112,8 @@ export class ReplicateVolume implements EditTarget {
     }
   }
 
-  async healed(): Promise<void> {
-    const { name } = this.volume
-    let info = ''
-    for (let i = 0; i < HEAL_ROUNDS_MAX; i++) {
-      await gluster('volume', 'heal', name).catch(() => {})
-      await sleep(2000)
-      info = await gluster('volume', 'heal', name, 'info')
-      if (!/entries: [1-9-]/.test(info)) return
-    }
-    assert.fail(`the volume does not heal: ${info.slice(0, 2000)}`)
+  healed(): Promise<void> {
+    return this.volume.healed()
   }
 
   /** Every brick has the content, an arbiter an empty file; nobody blames anybody. */

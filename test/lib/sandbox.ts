@@ -25,6 +25,9 @@ export const ours: ClientKind = process.env.SANDBOX_CLIENT === 'stock' ? 'stock'
 /** A test file in the sandbox is killed after this long unless it asks for more. */
 const sandboxTimeMaxMs = 20 * 60_000
 
+/** Rounds of telling the self-heal daemon to crawl and looking. */
+const healRoundsMax = 60
+
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => void clock.after(ms, resolve))
 }
@@ -309,6 +312,18 @@ export class Volume {
   /** Starts the bricks that do not run. */
   async startBricks(): Promise<void> {
     await gluster('volume', 'start', this.name, 'force')
+  }
+
+  /** Until the self-heal daemon has nothing left to do; it crawls when told. */
+  async healed(): Promise<void> {
+    let info = ''
+    for (let i = 0; i < healRoundsMax; i++) {
+      await gluster('volume', 'heal', this.name).catch(() => {})
+      await sleep(2000)
+      info = await gluster('volume', 'heal', this.name, 'info')
+      if (!/entries: [1-9-]/.test(info)) return
+    }
+    throw new Error(`the volume does not heal: ${info.slice(0, 2000)}`)
   }
 
   async destroy(): Promise<void> {

@@ -2,16 +2,12 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { Dict } from '../../src/core/dict.ts'
-import type { Errno } from '../../src/core/errno.ts'
 import { type Creds, ROOT_CREDS } from '../../src/core/frame.ts'
 import { type Gfid, newGfid, ROOT_GFID } from '../../src/core/gfid.ts'
 import { enterSandbox } from '../lib/sandbox.ts'
-import type { Compare, Side } from '../lib/twin.ts'
 import { gfidName, stamped, Twins } from '../lib/twin-bricks.ts'
 
 const skip = await enterSandbox(import.meta.url)
-
-type Answer = { errno: 0 | Errno }
 
 describe('twin bricks: data, counters, locks', { skip }, () => {
   let twins: Twins
@@ -22,12 +18,7 @@ describe('twin bricks: data, counters, locks', { skip }, () => {
   })
   after(() => twins?.stop())
 
-  const both = <R extends Answer>(
-    what: string,
-    errno: number,
-    step: (side: Side) => Promise<R>,
-    compare?: Compare,
-  ): Promise<R> => twins.both(what, errno, step, compare)
+  const both: Twins['both'] = (...words) => twins.both(...words)
 
   test('data', async () => {
     await twins.mkdir(ROOT_GFID, 'dir', dir, 0, false)

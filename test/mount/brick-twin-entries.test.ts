@@ -2,17 +2,14 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { Dict } from '../../src/core/dict.ts'
-import type { Errno } from '../../src/core/errno.ts'
 import { type Gfid, newGfid, ROOT_GFID } from '../../src/core/gfid.ts'
 import { Iatt } from '../../src/core/iatt.ts'
 import { getXattr } from '../../src/sys/xattr.ts'
 import { enterSandbox } from '../lib/sandbox.ts'
-import { type Compare, normal, type Side, treeOf } from '../lib/twin.ts'
+import { type Compare, normal, treeOf } from '../lib/twin.ts'
 import { CREATES, gfidName, gfidReq, RELINKS, stamped, Twins, user } from '../lib/twin-bricks.ts'
 
 const skip = await enterSandbox(import.meta.url)
-
-type Answer = { errno: 0 | Errno }
 
 describe('twin bricks: entries and attributes', { skip }, () => {
   let twins: Twins
@@ -23,12 +20,7 @@ describe('twin bricks: entries and attributes', { skip }, () => {
   })
   after(() => twins?.stop())
 
-  const both = <R extends Answer>(
-    what: string,
-    errno: number,
-    step: (side: Side) => Promise<R>,
-    compare?: Compare,
-  ): Promise<R> => twins.both(what, errno, step, compare)
+  const both: Twins['both'] = (...words) => twins.both(...words)
 
   test('lookup of the root, with everything a client asks for', async () => {
     const xdata = () =>

@@ -1,5 +1,5 @@
 /** What io-cache, quick-read and read-ahead have in common: keeping content true. */
-import type { Event } from '../../src/core/event.ts'
+import { connectionsChanged, type Event } from '../../src/core/event.ts'
 import type { Fop, FopName, MaybePromise, Rep, Req } from '../../src/core/fop.ts'
 import type { Frame } from '../../src/core/frame.ts'
 import type { Iatt } from '../../src/core/iatt.ts'
@@ -88,13 +88,8 @@ export abstract class ContentCache<T extends OptionTable> extends Xlator<T> {
     this.#changing(frame, 'copy_file_range', req, req.fdOut.inode)
 
   override notify(event: Event, from: Xlator | undefined): void {
+    if (connectionsChanged(event)) this.connectionsChanged()
     switch (event.type) {
-      case 'child-up':
-      case 'child-down':
-      case 'some-descendent-up':
-      case 'some-descendent-down':
-        this.connectionsChanged()
-        break
       case 'invalidate-inode':
         this.contentChanged(event.inode)
         break

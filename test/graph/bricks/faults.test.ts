@@ -43,11 +43,25 @@ describe('bricks fail', { skip: brickSkip(), timeout: 90_000 }, () => {
     ends.push(() => execFileSync('umount', [path]))
   }
 
-  test('a cut connection: calls fail at once, then the open file works again', async () => {
-    const { volume, bricks } = await start(join(base, 'cut'), 1, {})
-    ends.push(() => bricks[0]!.graph.stop())
-    const client = await Told.connect(volume, bricks, '')
+  /** A client of so many bricks below `name`, dispersed if more than one; all ends with the tests. */
+  async function connected(
+    name: string,
+    count: number,
+    options: Record<string, string> = {},
+  ): Promise<Awaited<ReturnType<typeof start>> & { client: Told }> {
+    const { volume, bricks } = await start(join(base, name), count, options)
+    ends.push(() => Promise.all(bricks.map(({ graph }) => graph.stop())))
+    const client = await Told.connect(volume, bricks, count > 1 ? EC : '')
     ends.push(() => client.graph.stop())
+    if (count > 1) {
+      await sleep(200)
+      await client.ok('lookup', { loc: Loc.ofInode(client.root) })
+    }
+    return { client, volume, bricks }
+  }
+
+  test('a cut connection: calls fail at once, then the open file works again', async () => {
+    const { client, bricks } = await connected('cut', 1)
     const fd = await client.create(client.root, 'file')
     await client.write(fd, 'before')
     cut(bricks[0]!)
@@ -62,12 +76,7 @@ describe('bricks fail', { skip: brickSkip(), timeout: 90_000 }, () => {
   })
 
   test('one of three connections cut: nobody notices', async () => {
-    const { volume, bricks } = await start(join(base, 'cut3'), 3, {})
-    ends.push(() => Promise.all(bricks.map(({ graph }) => graph.stop())))
-    const client = await Told.connect(volume, bricks, EC)
-    ends.push(() => client.graph.stop())
-    await sleep(200)
-    await client.ok('lookup', { loc: Loc.ofInode(client.root) })
+    const { client, bricks } = await connected('cut3', 3)
     const fd = await client.create(client.root, 'file')
     const content = randomBytes(30 * 4096)
     for (let i = 0; i < 30; i++) {
@@ -83,10 +92,7 @@ describe('bricks fail', { skip: brickSkip(), timeout: 90_000 }, () => {
   test('a full disk: ENOSPC, what was there stays, and space that is freed is used', async () => {
     const path = join(base, 'full/b0')
     disk(path)
-    const { volume, bricks } = await start(join(base, 'full'), 1, { 'storage.reserve': '0' })
-    ends.push(() => bricks[0]!.graph.stop())
-    const client = await Told.connect(volume, bricks, '')
-    ends.push(() => client.graph.stop())
+    const { client } = await connected('full', 1, { 'storage.reserve': '0' })
     const kept = await client.create(client.root, 'kept')
     await client.write(kept, 'kept')
     const fd = await client.create(client.root, 'large')
@@ -111,12 +117,7 @@ describe('bricks fail', { skip: brickSkip(), timeout: 90_000 }, () => {
   test('one full disk of a dispersed set: writes go on, and it is marked for heal', async () => {
     const full = join(base, 'full3/b1')
     disk(full)
-    const { volume, bricks } = await start(join(base, 'full3'), 3, { 'storage.reserve': '0' })
-    ends.push(() => Promise.all(bricks.map(({ graph }) => graph.stop())))
-    const client = await Told.connect(volume, bricks, EC)
-    ends.push(() => client.graph.stop())
-    await sleep(200)
-    await client.ok('lookup', { loc: Loc.ofInode(client.root) })
+    const { client, volume } = await connected('full3', 3, { 'storage.reserve': '0' })
     const fd = await client.create(client.root, 'file')
     // Each brick gets half of it: more than the small one has.
     const content = randomBytes(3 * DISK_BYTES)

@@ -14,6 +14,20 @@ interface Known {
   required?: boolean
 }
 
+/** Mounted with --acl. */
+const withAcl: readonly Known[] = [
+  {
+    at: /^(miscellaneous\/access x|permissions\/times of another|times\/as another user)$/,
+    ours: 'local',
+    why: "stock lets root execute what nobody may, and refuses others' times with EACCES",
+  },
+  {
+    at: /^acls\/get minimal$/,
+    ours: 'local',
+    why: 'stock makes up an ACL from the mode bits of a file that has none',
+  },
+]
+
 const known: Known[] = [
   {
     at: /^zero-range\/(zeroed|content.*)$/,
@@ -88,16 +102,7 @@ const known: Known[] = [
     ours: 'local',
     why: "stock's open-behind opens late: the refusal then comes with the write, as EBADFD",
   },
-  {
-    at: /^(miscellaneous\/access x|permissions\/times of another|times\/as another user)$/,
-    ours: 'local',
-    why: "with --acl stock lets root execute what nobody may, and refuses others' times with EACCES",
-  },
-  {
-    at: /^acls\/get minimal$/,
-    ours: 'local',
-    why: 'with --acl stock makes up an ACL from the mode bits of a file that has none',
-  },
+  ...withAcl,
   {
     at: /^unaligned\//,
     ours: 'local',
@@ -170,16 +175,7 @@ const embedded: Known[] = [
     ours: 'local',
     why: 'stock gives a new file to its owner after setting its mode, which clears setuid',
   },
-  {
-    at: /^(miscellaneous\/access x|permissions\/times of another|times\/as another user)$/,
-    ours: 'local',
-    why: "with --acl stock lets root execute what nobody may, and refuses others' times with EACCES",
-  },
-  {
-    at: /^acls\/get minimal$/,
-    ours: 'local',
-    why: 'with --acl stock makes up an ACL from the mode bits of a file that has none',
-  },
+  ...withAcl,
   {
     at: /^unaligned\//,
     ours: 'any',

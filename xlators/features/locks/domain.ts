@@ -87,12 +87,23 @@ export class Domain<L extends DomainLock> {
     errno: Errno,
     kinds: { granted: boolean; blocked: boolean },
   ): { granted: number; blocked: number } {
-    const dropped = kinds.blocked ? removeAll(this.blocked, (waiter) => is(waiter.lock)) : []
-    const released = kinds.granted ? removeAll(this.granted, is) : []
-    for (const waiter of dropped) waiter.answer(errno)
-    if (dropped.length > 0 || released.length > 0) this.grantBlocked()
-    return { granted: released.length, blocked: dropped.length }
+    const counts = clearLocks(this, is, errno, kinds)
+    if (counts.granted + counts.blocked > 0) this.grantBlocked()
+    return counts
   }
+}
+
+/** `clear` of either kind of list; whoever waits for what was dropped is not granted it yet. */
+export function clearLocks<L>(
+  locks: { granted: L[]; blocked: { lock: L; answer: (errno: Errno) => void }[] },
+  is: (lock: L) => boolean,
+  errno: Errno,
+  kinds: { granted: boolean; blocked: boolean },
+): { granted: number; blocked: number } {
+  const dropped = kinds.blocked ? removeAll(locks.blocked, (waiter) => is(waiter.lock)) : []
+  const released = kinds.granted ? removeAll(locks.granted, is) : []
+  for (const waiter of dropped) waiter.answer(errno)
+  return { granted: released.length, blocked: dropped.length }
 }
 
 /** Takes the elements that match out of the list. */

@@ -3,7 +3,7 @@ import type { Client } from '../../../src/core/client.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import { F_UNLCK, F_WRLCK, type Flock } from '../../../src/core/fop.ts'
-import { END_OF_FILE, removeAll } from './domain.ts'
+import { clearLocks, END_OF_FILE, removeAll } from './domain.ts'
 import { BLOCKED_MAX, type Owner, sameOwner } from './owner.ts'
 
 /** Bytes start <= x < end, locked through `fd`. */
@@ -112,10 +112,8 @@ export class PosixLocks {
     errno: Errno,
     kinds: { granted: boolean; blocked: boolean },
   ): { granted: number; blocked: number } {
-    const dropped = kinds.blocked ? removeAll(this.blocked, (waiter) => is(waiter.lock)) : []
-    const released = kinds.granted ? removeAll(this.granted, is) : []
-    for (const waiter of dropped) waiter.answer(errno)
+    const counts = clearLocks(this, is, errno, kinds)
     this.#grantBlocked()
-    return { granted: released.length, blocked: dropped.length }
+    return counts
   }
 }

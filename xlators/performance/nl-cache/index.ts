@@ -10,7 +10,14 @@
 import { clock } from '../../../src/core/clock.ts'
 import { InodeContext } from '../../../src/core/context.ts'
 import { E } from '../../../src/core/errno.ts'
-import { type Event, UP_NLINK, UP_RENAME_FLAGS, UP_TIMES } from '../../../src/core/event.ts'
+import {
+  connectionsChanged,
+  type Event,
+  UP_NLINK,
+  UP_RENAME_FLAGS,
+  UP_TIMES,
+  type Upcall,
+} from '../../../src/core/event.ts'
 import type { Fop, FopName, MaybePromise, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { gfidText, NULL_GFID } from '../../../src/core/gfid.ts'
@@ -184,37 +191,28 @@ export class NlCache extends Xlator<typeof options> {
   override forget = (inode: Inode): void => this.#drop(inode)
 
   override notify(event: Event, from: Xlator | undefined): void {
-    switch (event.type) {
-      case 'child-down':
-      case 'some-descendent-down':
-      case 'child-up':
-      case 'some-descendent-up':
-        this.#dropAll()
-        break
-      case 'upcall': {
-        const { upcall } = event
-        if (upcall.type !== 'cache-invalidation') break
-        const names = upcall.flags & (UP_TIMES | UP_NLINK | UP_RENAME_FLAGS)
-        if (names === 0) break
-        this.#counts.dentry_invalidations_received++
-        const gfids = [upcall.gfid, upcall.parentStat.gfid, upcall.oldParentStat.gfid]
-        for (const gfid of gfids) {
-          const inode = this.graph.inodes.byGfid(gfid)
-          if (inode === undefined) continue
-          this.#changed(inode)
-          this.#drop(inode)
-          // An event that names no parent still is about an entry somewhere.
-          for (const { parent } of inode.dentries) {
-            this.#changed(parent)
-            this.#drop(parent)
-          }
-        }
-        break
-      }
-      default:
-        break
-    }
+    if (connectionsChanged(event)) this.#dropAll()
+    else if (event.type === 'upcall') this.#heard(event.upcall)
     super.notify(event, from)
+  }
+
+  #heard(upcall: Upcall): void {
+    if (upcall.type !== 'cache-invalidation') return
+    const names = upcall.flags & (UP_TIMES | UP_NLINK | UP_RENAME_FLAGS)
+    if (names === 0) return
+    this.#counts.dentry_invalidations_received++
+    const gfids = [upcall.gfid, upcall.parentStat.gfid, upcall.oldParentStat.gfid]
+    for (const gfid of gfids) {
+      const inode = this.graph.inodes.byGfid(gfid)
+      if (inode === undefined) continue
+      this.#changed(inode)
+      this.#drop(inode)
+      // An event that names no parent still is about an entry somewhere.
+      for (const { parent } of inode.dentries) {
+        this.#changed(parent)
+        this.#drop(parent)
+      }
+    }
   }
 
   override dump(sink: DumpSink): void {

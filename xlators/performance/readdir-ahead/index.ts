@@ -13,7 +13,7 @@ import { clock } from '../../../src/core/clock.ts'
 import { FdContext } from '../../../src/core/context.ts'
 import type { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
-import type { Event } from '../../../src/core/event.ts'
+import { connectionsChanged, type Event } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import type { DirEntry, Fop, FopName, MaybePromise, Ok, Rep, Req } from '../../../src/core/fop.ts'
 import type { Creds, Frame } from '../../../src/core/frame.ts'
@@ -203,13 +203,8 @@ export class ReaddirAhead extends Xlator<typeof options> {
   }
 
   override notify(event: Event, from: Xlator | undefined): void {
+    if (connectionsChanged(event)) this.#distrust()
     switch (event.type) {
-      case 'child-up':
-      case 'child-down':
-      case 'some-descendent-up':
-      case 'some-descendent-down':
-        this.#distrust()
-        break
       case 'invalidate-inode':
         this.#isNew(event.inode.gfid)
         break

@@ -1,6 +1,6 @@
 /** lookup, readdir, readdirp. */
 import { clock } from '../../../src/core/clock.ts'
-import { Dict } from '../../../src/core/dict.ts'
+import type { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
 import type { DirEntry, FopError, Rep, Req } from '../../../src/core/fop.ts'
 import { type Gfid, gfidToBytes, NULL_GFID, ROOT_GFID } from '../../../src/core/gfid.ts'
@@ -13,7 +13,7 @@ import { setXattr, type Target, XATTR_CREATE } from '../../../src/sys/xattr.ts'
 import { GFID_KEY, gfidOf, statTarget, toIatt } from './attributes.ts'
 import { type Brick, OpenFile } from './brick.ts'
 import { closeNamed, type Entry, entryOf, fail, openNamed, parentIatt } from './place.ts'
-import { answerXdata, orNothing } from './xdata.ts'
+import { xdataFor } from './xdata.ts'
 
 const DT_DIR = 4
 /** What stock budgets for an entry besides its name and NUL (its in-memory structure). */
@@ -59,7 +59,7 @@ function lookupTarget(
   const iatt = toIatt(stat, gfid, target)
   const postparent = parentIatt(at)
   if (typeof postparent === 'number') return fail(postparent)
-  return { errno: 0, stat: iatt, postparent, xdata: answer(brick, target, gfid, iatt, xdata) }
+  return { errno: 0, stat: iatt, postparent, xdata: xdataFor(brick, target, gfid, iatt, xdata) }
 }
 
 /** An entry that nobody named yet takes the gfid the client brings (posix_gfid_heal). */
@@ -103,7 +103,7 @@ function lookupGfid(brick: Brick, gfid: Gfid, xdata: Dict | undefined): Rep<'loo
   const iatt = toIatt(stat, gfid, target)
   // Without a name there is no parent to describe.
   const postparent = new Iatt()
-  return { errno: 0, stat: iatt, postparent, xdata: answer(brick, target, gfid, iatt, xdata) }
+  return { errno: 0, stat: iatt, postparent, xdata: xdataFor(brick, target, gfid, iatt, xdata) }
 }
 
 function lookupUnlinked(brick: Brick, gfid: Gfid, xdata: Dict | undefined): Rep<'lookup'> {
@@ -117,19 +117,6 @@ function lookupUnlinked(brick: Brick, gfid: Gfid, xdata: Dict | undefined): Rep<
   iatt.inoHi = stat.inoHi
   iatt.inoLo = stat.inoLo
   return { errno: 0, stat: iatt, postparent: new Iatt() }
-}
-
-function answer(
-  brick: Brick,
-  target: Target,
-  gfid: Gfid,
-  iatt: Iatt,
-  req: Dict | undefined,
-): Dict | undefined {
-  if (req === undefined) return undefined
-  const reply = new Dict()
-  answerXdata(brick, target, gfid, iatt, req, reply)
-  return orNothing(reply)
 }
 
 // --- directories ---------------------------------------------------------------------------------
@@ -228,7 +215,7 @@ function describe(
     entry.stat = toIatt(stat, gfid, target)
     entry.inoHi = entry.stat.inoHi
     entry.inoLo = entry.stat.inoLo
-    entry.xdata = answer(brick, target, gfid, entry.stat, xdata)
+    entry.xdata = xdataFor(brick, target, gfid, entry.stat, xdata)
   }
   closeNamed(target)
 }

@@ -75,6 +75,15 @@ test('phase 1: a write goes to both, opened there as root, and is protected from
   assert.equal((await sim.stat('/d/f')).mode & 0o7777, 0o644)
 })
 
+/** What happens just before the client asks the brick about the copier, once. */
+function beforeXattrs(brick: Moving['src'], act: () => void): void {
+  brick.gate = async (fop) => {
+    if (fop !== 'getxattr') return
+    brick.gate = undefined
+    act()
+  }
+}
+
 test('phase 1: an append is at the same place in the copy, however far the copier is', async () => {
   const phases: Record<string, (moving: Moving) => void> = {
     'the copy has its full length': () => undefined,
@@ -95,11 +104,7 @@ test('phase 1: an append is at the same place in the copy, however far the copie
     const { sim, src, to } = moving
     const fd = await sim.open('/d/f', 0o2002)
     phase1(moving)
-    src.gate = async (fop) => {
-      if (fop !== 'getxattr') return
-      src.gate = undefined
-      copier(moving)
-    }
+    beforeXattrs(src, () => copier(moving))
     await sim.write(fd, 8, '+more')
     assert.equal(to.data.subarray(8).toString(), '+more', name)
     assert.equal(to.data.length, 13, name)
@@ -111,12 +116,10 @@ test('phase 1: an append behind what others appended to the finished copy stays 
   const { sim, src, to } = moving
   const fd = await sim.open('/d/f', 0o2002)
   phase1(moving)
-  src.gate = async (fop) => {
-    if (fop !== 'getxattr') return
-    src.gate = undefined
+  beforeXattrs(src, () => {
     phase2(moving)
     to.data = Buffer.from('original+they')
-  }
+  })
   await sim.write(fd, 8, '+more')
   assert.equal(to.data.toString(), 'original+they+more')
 })
@@ -177,12 +180,10 @@ test('the source vanishes between the reply and the question for its linkto', as
     const { sim, fd, src, to } = moving
     phase1(moving)
     if (atPhase === 2) phase2(moving)
-    src.gate = async (fop) => {
-      if (fop !== 'getxattr') return
+    beforeXattrs(src, () => {
       if (atPhase === 1) phase2(moving)
       finish(moving)
-      src.gate = undefined
-    }
+    })
     await sim.write(fd, 0, 'O')
     assert.equal(to.data.toString(), 'Original')
   }
