@@ -5,7 +5,7 @@ import replicateDefinition, { type Replicate } from '../../xlators/cluster/repli
 import { makeStore } from './disk-store.ts'
 import type { SimBrick } from './sim-brick.ts'
 import { type SimMount, simGraph } from './sim-graph.ts'
-import type { SimStore } from './sim-store.ts'
+import { fops, type SimStore } from './sim-store.ts'
 
 export interface ReplicateGraph {
   mount: SimMount
@@ -65,6 +65,8 @@ export async function letGo({ afr, mount }: ReplicateGraph): Promise<void> {
   for (let i = 0; afr.lockCount > 0; i++) {
     assert.ok(i < 1000, 'locks are not released')
     await new Promise<void>((resolve) => setImmediate(resolve))
+    // The disk takes its time.
+    if (fops.underWay > 0) i = 0
   }
   await mount.settle()
 }
