@@ -12,7 +12,9 @@
  */
 import type { Dict } from '../../../src/core/dict.ts'
 import type { Fd } from '../../../src/core/fd.ts'
+import type { Rep } from '../../../src/core/fop.ts'
 import type { Creds } from '../../../src/core/frame.ts'
+import type { Iatt } from '../../../src/core/iatt.ts'
 
 /** Lies of one inode; bounds the cost of comparing ranges when the window is large. */
 export const LIES_MAX = 1024
@@ -120,6 +122,10 @@ export class Pending {
   /** Truncations under way; a size seen meanwhile says nothing. */
   #truncating = 0
   sizeEpoch = 0
+  /** WRITEs begun, and other fops that change attributes. */
+  #turns = 0
+  #writesUnderWay = 0
+  #shown: { readonly turn: number; readonly stat: Iatt } | undefined
   /** Value of the translator's clock of fulfilments when data was written last. */
   fulfilledAt = 0
 
@@ -129,6 +135,29 @@ export class Pending {
 
   get empty(): boolean {
     return this.lies.length === 0 && this.#waiters.length === 0 && this.#blocked.length === 0
+  }
+
+  /** The attributes the last WRITE left, if nothing of ours has changed the inode since. */
+  get shown(): Iatt | undefined {
+    return this.#shown?.turn === this.#turns ? this.#shown.stat : undefined
+  }
+
+  /** A fop other than a WRITE may change the attributes. */
+  touched(): void {
+    this.#turns++
+  }
+
+  /** For `endWrite`; 0 when another one is under way. */
+  beginWrite(): number {
+    this.#turns++
+    return this.#writesUnderWay++ === 0 ? this.#turns : 0
+  }
+
+  /** The WRITE begun as `turn` is done. What it shows is the last word if it was alone. */
+  endWrite(turn: number, rep: Rep<'writev'>): void {
+    this.#writesUnderWay--
+    const valid = turn === this.#turns && rep.errno === 0 && rep.poststat.ctime !== 0
+    this.#shown = valid ? { turn, stat: rep.poststat } : undefined
   }
 
   /** A write may be acknowledged now; it may exceed the window by itself. */
