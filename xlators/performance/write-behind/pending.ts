@@ -20,6 +20,8 @@ import type { Iatt } from '../../../src/core/iatt.ts'
 export const LIES_MAX = 1024
 /** WRITEs of one inode on their way. */
 export const SENT_MAX = 64
+/** While WRITEs are on their way, so many lies, or bytes of an aggregate, are sent at once. */
+const GATHERED_MAX = 8
 /** Adjacent lies that go in one WRITE. */
 const GROUP_MAX = 8
 /** Largest WRITE made of several lies, bytes. */
@@ -181,8 +183,15 @@ export class Pending {
     this.#lastEnd = write.offset + write.size
     if (this.#merge(write)) return
     const lie: Lie = {
-      ...write,
       id: this.#nextId++,
+      fd: write.fd,
+      creds: write.creds,
+      flags: write.flags,
+      xdata: write.xdata,
+      ordered: write.ordered,
+      offset: write.offset,
+      size: write.size,
+      data: write.data,
       window: write.size,
       state: 'idle',
       errno: 0,
@@ -252,7 +261,7 @@ export class Pending {
   /** Sends what may be sent. */
   pump(): void {
     // Answers come in a later turn; this is for a writer that breaks that.
-    if (this.#pumping) return
+    if (this.#pumping || this.#isGathering()) return
     this.#pumping = true
     for (let at = 0; at < this.#idle.length && this.sent < SENT_MAX; ) {
       const lie = this.#idle[at]!
@@ -273,6 +282,19 @@ export class Pending {
     if (this.empty) this.#writer.drained(this)
   }
 
+  /**
+   * More is likely to come before what is on its way is answered: requests that leave together cost
+   * us and the bricks less.
+   */
+  #isGathering(): boolean {
+    if (this.sent === 0 || this.#forced || !this.#writer.trickling) return false
+    if (this.#waiters.length > 0 || this.#blocked.length > 0 || this.#tainted > 0) return false
+    if (this.#idle.length >= GATHERED_MAX) return false
+    let bytes = 0
+    for (const lie of this.#idle) bytes += lie.size
+    return bytes < this.#writer.aggregateSize
+  }
+
   /** Sends the last lie although it could still grow. */
   flushIdle(): void {
     this.#forced = true
@@ -284,6 +306,7 @@ export class Pending {
   written(lies: readonly Lie[], size: number): void {
     this.sent--
     let left = size
+    let isPartial = false
     for (const lie of lies) {
       this.transitBytes -= lie.size
       if (left >= lie.size) {
@@ -294,8 +317,9 @@ export class Pending {
       cutFront(lie, left)
       left = 0
       lie.state = 'idle'
+      isPartial = true
     }
-    this.#collectIdle()
+    if (isPartial) this.#collectIdle()
     this.#wake()
   }
 
