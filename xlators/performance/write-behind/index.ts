@@ -417,8 +417,8 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
   }
 
   /**
-   * Attributes once the data is on the bricks. Where that was the work of one WRITE and no change of
-   * ours came between, its answer has shown them.
+   * Attributes once the data is on the bricks. Where that was the work of one WRITE and no change
+   * of ours came between, its answer has shown them.
    */
   #statAfter<K extends 'stat' | 'fstat'>(
     inode: Inode,
