@@ -55,6 +55,14 @@ async function errnoOfRead({ mount }: ReplicateGraph, path: string): Promise<num
   return (await mount.fop('readv', { fd, size: 100, offset: 0, flags: 0 } as never)).errno
 }
 
+/** A volume with a file, and nothing under way. */
+async function withFile(): Promise<ReplicateGraph> {
+  const volume = await volumeOf()
+  await volume.mount.writeFile('/f', 'content')
+  await letGo(volume)
+  return volume
+}
+
 void describe('thin arbiter', () => {
   void test('is not asked while both bricks are there', async () => {
     const volume = await volumeOf()
@@ -65,9 +73,7 @@ void describe('thin arbiter', () => {
   })
 
   void test('one brick alone: the other is on record first, once', async () => {
-    const volume = await volumeOf()
-    await volume.mount.writeFile('/f', 'content')
-    await letGo(volume)
+    const volume = await withFile()
     volume.bricks[1]!.up = false
     asked(volume)
     const fd = await volume.mount.open('/f')
@@ -102,9 +108,7 @@ void describe('thin arbiter', () => {
   })
 
   void test('the bad brick alone is not read and not changed', async () => {
-    const volume = await volumeOf()
-    await volume.mount.writeFile('/f', 'content')
-    await letGo(volume)
+    const volume = await withFile()
     volume.bricks[1]!.up = false
     const fd = await volume.mount.open('/f')
     await volume.mount.write(fd, 0, 'changed')
@@ -126,9 +130,7 @@ void describe('thin arbiter', () => {
   })
 
   void test('the self-heal daemon gets the lock, and the record is made anew', async () => {
-    const volume = await volumeOf()
-    await volume.mount.writeFile('/f', 'content')
-    await letGo(volume)
+    const volume = await withFile()
     volume.bricks[1]!.up = false
     const fd = await volume.mount.open('/f')
     await volume.mount.write(fd, 0, 'one')
@@ -150,9 +152,7 @@ void describe('thin arbiter', () => {
   })
 
   void test('without it one brick alone is no good', async () => {
-    const volume = await volumeOf()
-    await volume.mount.writeFile('/f', 'content')
-    await letGo(volume)
+    const volume = await withFile()
     volume.bricks[2]!.up = false
     assert.equal(await volume.mount.readFile('/f'), 'content')
     volume.bricks[1]!.up = false
