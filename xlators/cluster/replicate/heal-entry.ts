@@ -167,7 +167,7 @@ function healLocked(
     if (found.errno !== 0) return found
     const now = findDirection(afr, found.copies, ENTRY)
     if (sources !== 0 && now.witness.some((value) => value !== 0)) return { errno: E.AGAIN }
-    return settleName(afr, frame, { dir, name, sources: sources & now.sources })
+    return settleName(afr, frame, { dir, name, sources: sources & now.sources, isClean: false })
   })
 }
 

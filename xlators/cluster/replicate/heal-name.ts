@@ -7,7 +7,7 @@ import { E, type Errno } from '../../../src/core/errno.ts'
 import type { Ok, Rep } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { type Gfid, gfidText, NULL_GFID } from '../../../src/core/gfid.ts'
-import { S_IFMT } from '../../../src/core/iatt.ts'
+import { isReg, S_IFMT } from '../../../src/core/iatt.ts'
 import { type Inode, inodePath } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { bit, bricksOf, count, has } from '../common/mask.ts'
@@ -44,8 +44,8 @@ export function healOneName(
   return underLock(afr, frame, lockee, 'wait', async () => {
     const found = await readCopies(afr, frame, dir)
     if (found.errno !== 0) return found
-    const { sources, witness } = findDirection(afr, found.copies, ENTRY)
-    return settleName(afr, frame, { dir, name, sources, witness }, how)
+    const { sources, isClean } = findDirection(afr, found.copies, ENTRY)
+    return settleName(afr, frame, { dir, name, sources, isClean }, how)
   })
 }
 
@@ -54,8 +54,8 @@ export interface Name {
   name: string
   /** Bricks that are right about the directory; 0: what any of them has is kept. */
   sources: number
-  /** By brick: changes of the directory it began and did not finish; none when left out. */
-  witness?: readonly number[]
+  /** Nothing is on record of the directory. */
+  isClean: boolean
 }
 
 type Found = Map<number, Ok<'lookup'>>
@@ -67,18 +67,14 @@ export async function settleName(
   at: Name,
   how: NameHow = {},
 ): Promise<HealResult> {
-  const { dir, name, sources, witness } = at
+  const { dir, name, sources, isClean } = at
   const census = await takeCensus(afr, frame, dir, name)
   if (census.errno !== 0) return census
   const { found, missing } = census
   if (found.size === 0) return { errno: 0 }
   const right = sources === 0 ? afr.all : sources
-  let holders = [...found.keys()].filter((brick) => has(right, brick))
-  if (holders.length === 0 && [...found.keys()].some((brick) => witness?.[brick])) {
-    // Perhaps made there last, by a client that told its user and died before it said so here.
-    holders = [...found.keys()]
-  }
-  if (holders.length === 0) {
+  const holders = [...found.keys()].filter((brick) => has(right, brick))
+  if (holders.length === 0 || (await isWithoutContent(afr, frame, found))) {
     // Removed while the others were away.
     for (const [brick, reply] of found) {
       const errno = await removeName(afr, frame, dir, name, brick, reply)
@@ -86,7 +82,7 @@ export async function settleName(
     }
     return { errno: 0 }
   }
-  const chosen = chooseObject(afr, found, holders, how)
+  const chosen = chooseObject(afr, found, holders, isClean, how)
   if (chosen === undefined) {
     afr.log.error(
       `'${inodePath(dir)}/${name}' is in split-brain (different objects on the bricks); see ` +
@@ -95,6 +91,22 @@ export async function settleName(
     return { errno: E.IO }
   }
   return makeSame(afr, frame, at, { found, missing, ...chosen })
+}
+
+/**
+ * Only the arbiter has the file, under whatever name: its removal was cut short, and there is no
+ * content any more.
+ */
+async function isWithoutContent(afr: Replicate, frame: Frame, found: Found): Promise<boolean> {
+  const [[brick, { stat }]] = [...found] as [[number, Ok<'lookup'>]]
+  if (found.size > 1 || !has(afr.arbiterMask, brick) || !isReg(stat)) return false
+  const inode = afr.graph.inodes.findOrNew(stat.gfid, stat.mode & S_IFMT)
+  const req = { loc: new Loc(inode, undefined, undefined, stat.gfid) }
+  const { replies } = await everywhere(afr, frame, 'lookup', req, afr.all & ~afr.arbiterMask)
+  return replies.every((reply, other) => {
+    const { errno } = reply ?? { errno: E.NOTCONN }
+    return other === brick || errno === E.NOENT || errno === E.STALE
+  })
 }
 
 async function takeCensus(
@@ -128,6 +140,7 @@ function chooseObject(
   afr: Replicate,
   found: Found,
   holders: readonly number[],
+  isClean: boolean,
   how: NameHow,
 ): Chosen | undefined {
   const objects = new Map<Gfid, number[]>()
@@ -144,7 +157,7 @@ function chooseObject(
     const types = new Set(holders.map((brick) => found.get(brick)!.stat.mode & S_IFMT))
     return types.size === 1 ? { gfid, brick: bricks[0]! } : undefined
   }
-  const brick = preferredObject(afr, found, objects, how.decision)
+  const brick = preferredObject(afr, found, objects, isClean, how.decision)
   return brick < 0 ? undefined : { gfid: found.get(brick)!.stat.gfid, brick }
 }
 
@@ -152,6 +165,7 @@ function preferredObject(
   afr: Replicate,
   found: Found,
   objects: ReadonlyMap<Gfid, number[]>,
+  isClean: boolean,
   decision: Decision | undefined,
 ): number {
   // All bricks must have a say.
@@ -159,7 +173,10 @@ function preferredObject(
   const replies = afr.bricks.map((_brick, index) => found.get(index)!)
   const chosen = decided(afr, replies, decision)
   if (chosen >= 0) return chosen
-  const policy = afr.options['favorite-child-policy']
+  // Nobody missed anything: a rename over another file was cut short with its client. Had it been
+  // acknowledged, most bricks would have done it.
+  const configured = afr.options['favorite-child-policy']
+  const policy = isClean && configured === 'none' ? 'majority' : configured
   if (policy !== 'majority') return favoriteCopy(policy, replies, afr.arbiterMask)
   for (const bricks of objects.values()) {
     if (2 * bricks.length > afr.bricks.length) {
