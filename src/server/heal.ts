@@ -9,6 +9,7 @@ import { healCreds } from '../../xlators/cluster/common/heal-queue.ts'
 import { NOTHING } from '../../xlators/cluster/replicate/change-log.ts'
 import { healInode } from '../../xlators/cluster/replicate/heal.ts'
 import { dropUnnamed } from '../../xlators/cluster/replicate/heal-aside.ts'
+import { healOneName } from '../../xlators/cluster/replicate/heal-name.ts'
 import { Replicate } from '../../xlators/cluster/replicate/index.ts'
 import { registry } from '../../xlators/registry.ts'
 import { clock } from '../core/clock.ts'
@@ -16,11 +17,13 @@ import { GlusterError } from '../core/errors.ts'
 import { XATTROP_ADD_ARRAY } from '../core/fop.ts'
 import { CallPool, type Frame } from '../core/frame.ts'
 import { parseGfid } from '../core/gfid.ts'
+import { S_IFDIR } from '../core/iatt.ts'
 import { type Inode, InodeTable } from '../core/inode.ts'
 import { Loc } from '../core/loc.ts'
 import type { Xlator } from '../core/xlator.ts'
 import { buildGraph, type Graph } from '../graph/build.ts'
 import { parseVolfile } from '../graph/volfile.ts'
+import { getXattr, listXattr } from '../sys/xattr.ts'
 import { clientVolfile } from './volfiles.ts'
 import { setWidth, type Volume } from './volume.ts'
 
@@ -74,10 +77,12 @@ function setsOf(volume: Volume): string[][] {
   return sets
 }
 
+const handleOf = (brick: string, gfid: string): string =>
+  `${brick}/.glusterfs/${gfid.slice(0, 2)}/${gfid.slice(2, 4)}/${gfid}`
+
 function hasHandle(brick: string, gfid: string): boolean {
-  const path = `${brick}/.glusterfs/${gfid.slice(0, 2)}/${gfid.slice(2, 4)}/${gfid}`
   try {
-    lstatSync(path)
+    lstatSync(handleOf(brick, gfid))
     return true
   } catch (error) {
     // A disk that does not answer proves nothing.
@@ -108,7 +113,8 @@ export async function healVolume(
       for (const [set, gfids] of pendingHeals(volume).entries()) {
         const kind = volume.disperse === undefined ? 'replicate' : 'disperse'
         const xl = graph.find(`${volume.name}-${kind}-${set}`)
-        for (const gfid of gfids) if (xl !== undefined) await healObject(graph, xl, gfid)
+        const bricks = setsOf(volume)[set]!
+        for (const gfid of gfids) if (xl !== undefined) await healObject(graph, xl, bricks, gfid)
       }
       await quiet(graph)
       await tidy(graph)
@@ -139,11 +145,24 @@ async function quiet(graph: Graph): Promise<void> {
   }
 }
 
-/** Heals the object of gfid `text` as far as `xl`, a dispersed or replicated set of `graph`, can. */
-export async function healObject(graph: Graph, xl: Xlator, text: string): Promise<void> {
+/**
+ * Heals the object of gfid `text` as far as `xl` can, a dispersed or replicated set of `graph` whose
+ * bricks are the directories `bricks`. One that some of them lack is healed by its names first.
+ */
+export async function healObject(
+  graph: Graph,
+  xl: Xlator,
+  bricks: readonly string[],
+  text: string,
+): Promise<void> {
   const gfid = parseGfid(text)
   if (gfid === undefined) return
   await graph.pool.background(xl, 'heal', healCreds(), async (frame) => {
+    if (bricks.some((brick) => !hasHandle(brick, text))) {
+      for (const place of new Set(bricks.flatMap((brick) => namesOf(brick, text)))) {
+        await healPlace(graph, xl, frame, place)
+      }
+    }
     const found = await frame.wind(xl, 'lookup', { loc: Loc.ofGfid(graph.inodes, gfid) })
     // Gone, or not to be read yet: the index entry tells in the next round.
     if (found.errno !== 0) return
@@ -154,6 +173,35 @@ export async function healObject(graph: Graph, xl: Xlator, text: string): Promis
       await purgeStaleIndex(xl, frame, inode)
     } else await frame.wind(xl, 'getxattr', { loc: Loc.ofInode(inode), name: HEAL_KEY })
   })
+}
+
+const GFID_TO_PATH = 'trusted.gfid2path.'
+/** Names of one object that are healed at a time. */
+const NAMES_MAX = 16
+
+/** Where the brick has an object that is no directory: `<gfid of the parent>/<name>`. */
+function namesOf(brick: string, gfid: string): string[] {
+  const handle = handleOf(brick, gfid)
+  const keys = listXattr(handle)
+  if (typeof keys === 'number') return []
+  const values = keys
+    .filter((key) => key.startsWith(GFID_TO_PATH))
+    .slice(0, NAMES_MAX)
+    .map((key) => getXattr(handle, key))
+  return values.flatMap((value) => (typeof value === 'number' ? [] : [value.latin1Slice()]))
+}
+
+async function healPlace(graph: Graph, xl: Xlator, frame: Frame, place: string): Promise<void> {
+  const at = place.indexOf('/')
+  const gfid = parseGfid(place.slice(0, at))
+  const name = place.slice(at + 1)
+  if (gfid === undefined || name === '') return
+  const parent = graph.inodes.findOrNew(gfid, S_IFDIR)
+  if (xl instanceof Replicate) await healOneName(xl, frame, parent, name, {})
+  else {
+    const loc = Loc.ofName(parent, name, graph.inodes.newInode())
+    await frame.wind(xl, 'getxattr', { loc, name: HEAL_KEY })
+  }
 }
 
 /**

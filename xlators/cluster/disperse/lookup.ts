@@ -179,7 +179,7 @@ export async function lookupSize(
   return { errno: 0, size: agreedSize(found) ?? 0 }
 }
 
-/** A name some bricks lack, or an object that differs, is healed in the background. */
+/** A name that is not on all bricks, or not the same, or an object that differs: healed. */
 function healDifferences(
   ec: Disperse,
   frame: Frame,
@@ -189,9 +189,11 @@ function healDifferences(
   let present: Ok<'lookup'> | undefined
   let found = 0
   let missing = 0
+  let others = false
   answer.replies.forEach((reply, brick) => {
     if (reply === undefined) return
     if (reply.errno === 0) {
+      others ||= present !== undefined && present.stat.gfid !== reply.stat.gfid
       present = reply
       found |= bit(brick)
     } else if (reply.errno === E.NOENT) {
@@ -200,7 +202,7 @@ function healDifferences(
   })
   if (present === undefined) return
   const { parent, name } = req.loc
-  if (missing !== 0 && parent !== undefined && name !== undefined) {
+  if ((missing !== 0 || others) && parent !== undefined && name !== undefined) {
     ec.heals.name(frame, parent, name)
   } else if (count(found) > 1 && (ec.up & ~answer.good) !== 0) {
     ec.heals.inode(frame, present.stat.gfid, present.stat, isDir(present.stat))

@@ -164,6 +164,23 @@ for (const [did, over] of [
   })
 }
 
+void test('a brick that has another file under the name is healed by whoever looks', async () => {
+  const volume = await disperseGraph(4, 2)
+  const content = vectorBytes(1, 5000)
+  for (const name of ['f', 'g']) await volume.mount.close(await newFile(volume, name, content))
+  await letGo(volume)
+  volume.bricks[2]!.fail = (fop) => (fop === 'rename' ? E.NOTCONN : undefined)
+  assert.equal(await volume.mount.rename('f', 'g'), 0)
+  volume.bricks[2]!.fail = undefined
+  await letGo(volume)
+  await healsDone(volume)
+  await volume.mount.lookup('g')
+  await healsDone(volume)
+  await letGo(volume)
+  const gfids = new Set(volume.bricks.map(({ store }) => store.at('/g')?.gfid))
+  assert.equal(gfids.size, 1)
+})
+
 void test('a repair whose healer died is finished by whoever meets it', async () => {
   const volume = await disperseGraph(4, 2)
   const content = vectorBytes(1, 40_000)
