@@ -1,12 +1,10 @@
-/** What heals put aside and nobody names any more; bricks lost and found under load. */
+/** What heals put aside and nobody names any more. */
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
+import { test } from 'node:test'
 import type { Frame } from '../../../../src/core/frame.ts'
 import { healCreds } from '../../../../xlators/cluster/common/heal-queue.ts'
 import { healInode } from '../../../../xlators/cluster/replicate/heal.ts'
 import { dropUnnamed } from '../../../../xlators/cluster/replicate/heal-aside.ts'
-import { noDisk } from '../../../lib/disk-store.ts'
-import { ReplicateChaos } from '../../../lib/replicate-chaos.ts'
 import { type ReplicateGraph, replicateGraph } from '../../../lib/replicate-graph.ts'
 
 const VOLUME_ID = '3b241101-e2bb-4255-8caf-4136c566a962'
@@ -52,15 +50,4 @@ void test('what was put aside goes when the other bricks have removed it, not be
   bricks[2]!.up = true
   await asHealer(volume, (frame) => dropUnnamed(afr, frame))
   assert.ok(!isAside(), 'nobody has one')
-})
-
-/** More of it: `npm run soak -- replicate-chaos`. */
-void describe('bricks lost and found under load', { skip: noDisk }, () => {
-  for (const arbiter of [false, true]) {
-    void test(arbiter ? 'arbiter' : 'replica 3', async () => {
-      const chaos = await ReplicateChaos.make(7, arbiter)
-      await chaos.round()
-      await chaos.end()
-    })
-  }
 })

@@ -7,6 +7,7 @@ import { ROOT_CREDS } from '../../../../src/core/frame.ts'
 import type { Xlator } from '../../../../src/core/xlator.ts'
 import { healCreds } from '../../../../xlators/cluster/common/heal-queue.ts'
 import { healData } from '../../../../xlators/cluster/replicate/heal-data.ts'
+import { noDisk } from '../../../lib/disk-store.ts'
 import { letGo, mark, type ReplicateGraph, replicateGraph } from '../../../lib/replicate-graph.ts'
 
 /** Blocks of a heal with the smallest window, and one more byte. */
@@ -87,7 +88,7 @@ void describe('a data heal', () => {
     assert.deepEqual(mark(ours.bricks[2]!, '/file', 1), [0, 0, 0])
   })
 
-  void test('ends when its source missed a write of another client', async () => {
+  void test('ends when its source missed a write of another client', { skip: noDisk }, async () => {
     const { ours, theirs, heal } = await damaged()
     let isWritten = false
     betweenBlocks(ours, async () => {
@@ -112,7 +113,9 @@ void describe('a data heal', () => {
     assert.deepEqual(mark(ours.bricks[2]!, '/file', 1), [0, 0, 0])
   })
 
-  void test('ends when a brick was away: what it had not synced may be lost', async () => {
+  void test('ends when a brick was away: what it had not synced may be lost', {
+    skip: noDisk,
+  }, async () => {
     const { ours, heal } = await damaged()
     betweenBlocks(ours, async () => {
       ours.bricks[1]!.up = false
