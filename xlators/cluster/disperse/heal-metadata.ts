@@ -44,20 +44,26 @@ interface Group {
 }
 
 const XATTR_CREATE_OR_REPLACE = 0
+/** Version and flags, then ctime, mtime and atime: seconds and nanoseconds of 8 bytes each. */
+const XATTR_TIMES = 'trusted.glusterfs.mdata'
+const TIMES_START = 9
+const TIME_SIZE = 16
+const TIMES_SIZE = TIMES_START + 3 * TIME_SIZE
 
 export function healMetadata(ec: Disperse, frame: Frame, inode: Inode): Promise<HealResult> {
   return underLock(ec, frame, inode, { domain: ec.name, block: true }, async (held) => {
     const copies = await readCopies(ec, frame, inode, held)
     if (copies.size <= ec.geometry.dataCount) return { errno: E.NOTCONN }
-    const source = sourceOf(copies, ec.geometry.dataCount)
+    const { dataCount } = ec.geometry
+    const source = sourceOf(copies, dataCount) ?? withLatestTimes(copies, dataCount)
     if (source === undefined) {
       ec.log.error({ inode: ec.describe(inode) }, 'no metadata is the same on enough bricks')
       return { errno: E.IO }
     }
-    let healed = source.mask
+    let healed = 0
     for (const [brick, copy] of copies) {
-      if ((source.mask & bit(brick)) !== 0) continue
-      if (await copyMetadata(ec, frame, inode, brick, source.copy, copy)) healed |= bit(brick)
+      if (sameMetadata(source.copy, copy)) healed |= bit(brick)
+      else if (await copyMetadata(ec, frame, inode, brick, source.copy, copy)) healed |= bit(brick)
     }
     const bad = await settleCounters(ec, frame, inode, copies, source.mask, healed)
     return { errno: 0, good: healed & ~bad, bad: maskOf(copies.keys()) & ~(healed & ~bad) }
@@ -104,11 +110,14 @@ function healedXattrs(dict: Dict): Map<string, Buffer> {
   return xattrs
 }
 
-function sameMetadata(a: Copy, b: Copy): boolean {
+function sameMetadata(a: Copy, b: Copy, besides?: string): boolean {
   if (a.stat.gfid !== b.stat.gfid || a.stat.mode !== b.stat.mode) return false
   if (a.stat.uid !== b.stat.uid || a.stat.gid !== b.stat.gid) return false
   if (a.xattrs.size !== b.xattrs.size) return false
-  for (const [key, value] of a.xattrs) if (b.xattrs.get(key)?.equals(value) !== true) return false
+  for (const [key, value] of a.xattrs) {
+    const other = b.xattrs.get(key)
+    if (other === undefined || (key !== besides && !other.equals(value))) return false
+  }
   return true
 }
 
@@ -121,6 +130,29 @@ function sourceOf(copies: ReadonlyMap<number, Copy>, dataCount: number): Group |
     else group.mask |= bit(brick)
   }
   return groups.find((group) => count(group.mask) >= dataCount)
+}
+
+/**
+ * Where too few agree because they have different times, and nothing else is different: all bricks
+ * were killed in the midst of changes. Each time is the latest that any of them has; bricks raise
+ * what they have to that.
+ */
+function withLatestTimes(copies: ReadonlyMap<number, Copy>, dataCount: number): Group | undefined {
+  for (const copy of copies.values()) {
+    const alike = [...copies].filter(([, other]) => sameMetadata(copy, other, XATTR_TIMES))
+    const times = alike.flatMap(([, { xattrs }]) => xattrs.get(XATTR_TIMES) ?? [])
+    if (alike.length < dataCount || times.some(({ length }) => length !== TIMES_SIZE)) continue
+    const latest = Buffer.from(times[0]!)
+    for (let at = TIMES_START; at < TIMES_SIZE; at += TIME_SIZE) {
+      for (const one of times) {
+        if (one.compare(latest, at, at + TIME_SIZE, at, at + TIME_SIZE) <= 0) continue
+        one.copy(latest, at, at, at + TIME_SIZE)
+      }
+    }
+    const xattrs = new Map(copy.xattrs).set(XATTR_TIMES, latest)
+    return { mask: maskOf(alike.map(([brick]) => brick)), copy: { ...copy, xattrs } }
+  }
+  return undefined
 }
 
 async function copyMetadata(

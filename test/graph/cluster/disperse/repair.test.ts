@@ -181,6 +181,34 @@ void test('a brick that has another file under the name is healed by whoever loo
   assert.equal(gfids.size, 1)
 })
 
+void test('times that a kill of everything left different are made the latest', async () => {
+  const volume = await disperseGraph(4, 2)
+  await volume.mount.close(await newFile(volume, 'f', vectorBytes(1, 5000)))
+  await letGo(volume)
+  const times = (ctime: number, mtime: number, atime: number): Buffer => {
+    const value = Buffer.alloc(57)
+    value[0] = 1
+    for (const [at, sec] of [ctime, mtime, atime].entries()) {
+      value.writeBigUInt64BE(BigInt(sec), 9 + 16 * at)
+    }
+    return value
+  }
+  const given = [times(5, 4, 1), times(6, 4, 1), times(4, 7, 1)]
+  for (const [brick, { store }] of volume.bricks.entries()) {
+    const { xattrs } = store.at('/f')!
+    xattrs.set('trusted.glusterfs.mdata', given[brick % 3]!)
+    xattrs.set('trusted.ec.dirty', counters(0, 1))
+  }
+  await volume.mount.lookup('f')
+  await volume.bench.ok('getxattr', { loc: volume.mount.loc('f'), name: 'trusted.ec.heal' })
+  for (const { store } of volume.bricks) {
+    const { xattrs } = store.at('/f')!
+    assert.match(xattrs.get('trusted.ec.dirty')!.toString('hex'), /^0+$/)
+    // A simulated brick does not raise, it takes what it is given: the same.
+    assert.deepEqual(xattrs.get('trusted.glusterfs.mdata'), times(6, 7, 1))
+  }
+})
+
 void test('a repair whose healer died is finished by whoever meets it', async () => {
   const volume = await disperseGraph(4, 2)
   const content = vectorBytes(1, 40_000)
