@@ -1,6 +1,6 @@
 /**
- * `npm run soak -- disperse-kill [COUNT [SHAPE [SEED]]]`: our client is killed 200 times at random
- * moments of a write load on a 4+2 volume; the stock one, to compare, 40 times. See
+ * `npm run soak -- disperse-kill [COUNT [SHAPE [SEED [STOCK]]]]`: our client is killed 200 times at
+ * random moments of a write load on a 4+2 volume; the stock one, to compare, 20 times. See
  * test/lib/disperse-kill.ts.
  */
 import { KillProof, type KillResult } from '../lib/disperse-kill.ts'
@@ -12,7 +12,7 @@ const count = Number(process.argv[2] ?? 200)
 const shape = process.argv[3] ?? '4+2'
 const seed = Number(process.argv[4] ?? 1)
 /** To compare: how many kills of the stock client. */
-const stockCount = Math.ceil(count / 5)
+const stockCount = Number(process.argv[5] ?? Math.ceil(count / 10))
 const missing = await enterSandbox(import.meta.url, timeMaxMs)
 if (missing !== false) {
   console.error(`disperse-kill: ${missing}`)
