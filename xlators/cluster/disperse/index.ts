@@ -124,8 +124,10 @@ export class Disperse extends OverBricks<typeof options> {
     if (changed.redundancy !== this.options.redundancy) {
       throw new GlusterError('VOLFILE_INVALID', `${this.name}: redundancy cannot be changed`)
     }
-    this.#readMask = this.#parseReadMask(changed)
+    const readMask = this.#parseReadMask(changed)
     this.#checkQuorum(changed)
+    // What is refused changes nothing.
+    this.#readMask = readMask
     super.reconfigure(changed)
   }
 
