@@ -1,5 +1,6 @@
 /** `npm run bench [-- frames xdr ec fuse]`: what the inner parts cost on this machine. */
 import { benchErasureCode } from './ec.ts'
+import { benchWorker } from './ec-worker.ts'
 import { benchFrames } from './frames.ts'
 import { benchFuse } from './fuse.ts'
 import { benchXdr, type Result } from './xdr.ts'
@@ -9,9 +10,10 @@ type Bench = () => Result[] | Promise<Result[]>
 const benches: Record<string, Bench> = {
   frames: benchFrames,
   xdr: benchXdr,
-  ec: () => {
+  ec: async () => {
     // It prints a table of its own.
     benchErasureCode((line) => console.log(line))
+    await benchWorker((line) => console.log(line))
     return []
   },
   fuse: async () => {

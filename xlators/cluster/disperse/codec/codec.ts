@@ -3,6 +3,9 @@
  * copied to the WebAssembly memory and transformed while it sits in the CPU's cache. Fragments that
  * go to sockets are written to where the sockets send them from (memory.ts) and not copied again;
  * other results are copied to buffers of their own.
+ *
+ * No worker threads: a message to one and back takes longer than encoding 128 KiB here; only the
+ * largest requests could gain (test/bench/ec-worker.ts).
  */
 import { assert } from '../../../../src/core/assert.ts'
 import { Loan, lend } from '../../../../src/core/loan.ts'
