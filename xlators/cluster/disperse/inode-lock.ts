@@ -45,6 +45,8 @@ export class InodeLock {
   /** Another client asked while the lock was still being taken. */
   #contended = false
   #releasing = false
+  /** Bricks whose connection broke since the lock was asked for. */
+  #lost = 0
   #idle: Timer | undefined
 
   constructor(ec: Disperse, inode: Inode, gfid: Gfid) {
@@ -108,6 +110,7 @@ export class InodeLock {
 
   /** A brick forgot the lock with its connection: the session goes on without it and ends soon. */
   brickLost(brick: number): void {
+    this.#lost |= bit(brick)
     const session = this.#session
     if (session === undefined) return
     session.exclude(bit(brick))
@@ -151,14 +154,15 @@ export class InodeLock {
   async #acquire(frame: Frame): Promise<Status> {
     const ec = this.#ec
     this.#contended = false
+    this.#lost = 0
     if (!ec.isUp) return { errno: E.NOTCONN }
     const minimum = ec.geometry.dataCount
     ec.agreements.end(this.gfid)
     const result = await lockBricks(this.#brickLock(frame), ec.up, minimum, true)
     if (result.errno !== 0) return result
     const session = new Session(ec, this.#loc, result.held)
-    // A brick that went down meanwhile has forgotten the lock.
-    session.exclude(~ec.up)
+    // A brick that went down meanwhile has forgotten the lock, even if it is back.
+    session.exclude(this.#lost)
     if (this.#contended) session.release = true
     this.#session = session
     return { errno: 0 }

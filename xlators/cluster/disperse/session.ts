@@ -92,6 +92,8 @@ export class Session {
   /** Size on the bricks. */
   #storedSize = 0
   #preparing: Promise<Status> | undefined
+  /** Bricks that may not come back into `good` or `healing`. */
+  #excluded = 0
 
   constructor(ec: Disperse, loc: Loc, held: number) {
     this.#ec = ec
@@ -133,6 +135,7 @@ export class Session {
 
   /** `bricks` failed something the others did: they are out until the lock is taken anew. */
   exclude(bricks: number): void {
+    this.#excluded |= bricks
     const lost = this.writable & bricks
     if (lost === 0) return
     this.good &= ~lost
@@ -234,8 +237,9 @@ export class Session {
       for (const [errno, votes] of errors) if (votes >= minimum) return { errno }
       return { errno: E.IO }
     }
-    this.good = best.mask
-    if (query) this.healing = healing
+    // What was lost while the others answered stays out: it may have forgotten the lock since.
+    this.good = best.mask & ~this.#excluded
+    if (query) this.healing = healing & ~this.#excluded
     return { errno: 0, dict: best.dict }
   }
 

@@ -5,6 +5,7 @@ import { E } from '../../../../src/core/errno.ts'
 import { Codec } from '../../../../xlators/cluster/disperse/codec/codec.ts'
 import {
   checkFragments,
+  type DisperseGraph,
   disperseGraph,
   healsDone,
   letGo,
@@ -375,4 +376,52 @@ void test('a closed file is released when the counters have been asked for', asy
   assert.equal(await written, 0)
   assert.equal(fd.released, true)
   await letGo(volume)
+})
+
+/** Holds `fop` on a brick until the returned function is called. */
+function hold({ bricks }: DisperseGraph, brick: number, fop: string): () => void {
+  let open = (): void => {}
+  const gate = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  bricks[brick]!.gate = (name) => (name === fop ? gate : undefined)
+  return open
+}
+
+void test('a brick that leaves after its pre-op and is back at the post-op has missed the write', async () => {
+  const volume = await disperseGraph(4, 2, { 'background-heals': '0' })
+  const fd = await newFile(volume, 'f', vectorBytes(1, 4096))
+  await letGo(volume)
+  const [answer, write] = [hold(volume, 0, 'fxattrop'), hold(volume, 1, 'writev')]
+  const content = vectorBytes(2, 4096)
+  const written = volume.mount.write(fd, 0, content)
+  await settle()
+  volume.bricks[5]!.up = false
+  answer()
+  await settle()
+  volume.bricks[5]!.up = true
+  write()
+  assert.equal(await written, 0)
+  await letGo(volume)
+  assert.notEqual(xattr(volume, 5, '/f', 'version'), xattr(volume, 0, '/f', 'version'))
+  assert.equal(xattr(volume, 0, '/f', 'dirty'), '00000000000000010000000000000001')
+  assert.ok((await readAll(volume, 'f')).equals(content))
+})
+
+void test('a brick that leaves and returns while the others grant the lock has forgotten it', async () => {
+  const volume = await disperseGraph(4, 2, { 'background-heals': '0' })
+  const fd = await newFile(volume, 'f', vectorBytes(1, 4096))
+  await letGo(volume)
+  const grant = hold(volume, 0, 'inodelk')
+  const written = volume.mount.write(fd, 0, vectorBytes(2, 4096))
+  await settle()
+  volume.bricks[5]!.up = false
+  volume.bricks[5]!.up = true
+  for (const brick of volume.bricks) brick.trace.length = 0
+  grant()
+  assert.equal(await written, 0)
+  await letGo(volume)
+  const asked = volume.bricks.map(({ trace }) => trace.some((line) => line.startsWith('writev')))
+  assert.deepEqual(asked, [true, true, true, true, true, false])
+  assert.notEqual(xattr(volume, 5, '/f', 'version'), xattr(volume, 0, '/f', 'version'))
 })
