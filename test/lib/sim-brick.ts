@@ -3,7 +3,8 @@
  * fops from a SimStore with the semantics of a stock 10.3 brick that cluster translators rely on:
  * gfid-req, pre-operation checks, linkto rules, xattr requests in lookup and readdirp, xattrop,
  * locks. Replies come asynchronously. Scripting: `up` (ENOTCONN when false), `fail` (an errno per
- * fop), `gate` (awaited before a fop is carried out), `trace` (one line per fop).
+ * fop), `gate` (awaited before a fop is carried out), `trace` (one line per fop). A brick that goes
+ * down meanwhile may have done the fop, but the answer is ENOTCONN.
  */
 import { assert } from '../../src/core/assert.ts'
 import { FdContext } from '../../src/core/context.ts'
@@ -40,6 +41,7 @@ import {
   askedXattrs,
   counted,
   getxattr,
+  INTERNAL,
   removexattr,
   setxattr,
   storedBytes,
@@ -48,18 +50,6 @@ import {
 
 const LINKTO = /\.linkto$/
 const O_EXCL = 0o200
-
-/** Keys of creating fops that are instructions, not xattrs to plant. */
-const INTERNAL = new Set([
-  'gfid-req',
-  'trusted.gfid',
-  'glusterfs-internal-fop',
-  'glusterfs.preop.parent.key',
-  'force-replace',
-  'glusterfs.inodelk-dom-count',
-  'umask',
-  'mode',
-])
 
 const options = defineOptions({})
 
@@ -90,6 +80,8 @@ export class SimBrick extends Xlator<typeof options> {
   fail: ((fop: FopName, req: AnyReq) => Errno | undefined) | undefined
   gate: ((fop: FopName, req: AnyReq) => Promise<void> | undefined) | undefined
   #up = true
+  /** Counts connections lost: their answers are, too. */
+  #connection = 0
   readonly #opened = new FdContext<SimNode>(this as unknown as Xlator)
   /** What counts are the flags this brick was given: a dispersed volume's never have O_APPEND. */
   readonly #appending = new WeakSet<Fd>()
@@ -101,13 +93,16 @@ export class SimBrick extends Xlator<typeof options> {
       table[fop] = async (frame: Frame, req: Req<FopName>) => {
         await undefined
         if (!this.#up) return error(E.NOTCONN)
+        const connection = this.#connection
         this.#note(fop, req as AnyReq, frame)
         const errno = this.fail?.(fop, req as AnyReq)
         if (errno !== undefined) return error(errno)
         await this.gate?.(fop, req as AnyReq)
-        if (!this.#up) return error(E.NOTCONN)
-        if (this.store.disk) return this.store.disk.carryOut(frame, this.client, fop, req)
-        return own[fop]?.(frame, req) ?? error(E.NOSYS)
+        if (connection !== this.#connection) return error(E.NOTCONN)
+        const rep = await (this.store.disk
+          ? this.store.disk.carryOut(frame, this.client, fop, req)
+          : (own[fop]?.(frame, req) ?? error(E.NOSYS)))
+        return connection === this.#connection ? rep : error(E.NOTCONN)
       }
     }
   }
@@ -128,6 +123,7 @@ export class SimBrick extends Xlator<typeof options> {
   /** Brings the brick up or down and tells the graph. */
   set up(up: boolean) {
     this.#up = up
+    if (!up) this.#connection++
     if (!up) (this.store.disk ?? this.store.locks).disconnected(this.client)
     this.notifyParents({ type: up ? 'child-up' : 'child-down' })
   }
@@ -502,7 +498,9 @@ export class SimBrick extends Xlator<typeof options> {
         if ((mode & 1) === 0 && offset + len > node.data.length) this.#resize(node, offset + len)
       }),
     discard: (_frame, { fd, offset, len }) =>
-      this.#modify(this.#fdNode(fd), (node) => node.data.fill(0, offset, offset + len)),
+      this.#modify(this.#fdNode(fd), (node) => {
+        node.data.subarray(offset, offset + len).fill(0)
+      }),
     zerofill: (_frame, { fd, offset, len }) =>
       this.#modify(this.#fdNode(fd), (node) => {
         if (offset + len > node.data.length) this.#resize(node, offset + len)

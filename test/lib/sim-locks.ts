@@ -1,5 +1,7 @@
 /** Inode and entry locks of a simulated brick: features/locks, without its fairness rules. */
 
+import type { MaybePromise } from '../../src/core/fop.ts'
+
 export interface SimLock {
   kind: 'inodelk' | 'entrylk'
   domain: string
@@ -17,7 +19,7 @@ export interface SimLock {
 
 interface Waiting {
   lock: SimLock
-  grant: () => void
+  end: (granted: boolean) => void
 }
 
 function conflict(a: SimLock, b: SimLock): boolean {
@@ -45,17 +47,19 @@ export class SimLocks {
   readonly held: SimLock[] = []
   readonly waiting: Waiting[] = []
 
-  /** Resolves true once granted; false at once when it conflicts and `block` is not set. */
-  async lock(lock: SimLock, block: boolean): Promise<boolean> {
+  /**
+   * Resolves true once granted; false at once when it conflicts and `block` is not set, or when the
+   * connection of who waits is gone.
+   */
+  lock(lock: SimLock, block: boolean): MaybePromise<boolean> {
     if (!this.held.some((other) => conflict(other, lock))) {
       this.held.push(lock)
       return true
     }
     if (!block) return false
-    await new Promise<void>((grant) => {
-      this.waiting.push({ lock, grant })
+    return new Promise((end) => {
+      this.waiting.push({ lock, end })
     })
-    return true
   }
 
   /** False when no such lock is held. */
@@ -69,8 +73,13 @@ export class SimLocks {
 
   /** The connection of `client` is gone, and its locks with it. */
   disconnected(client: string): void {
-    const left = this.held.filter(({ owner }) => !owner.startsWith(`${client}:`))
-    this.held.splice(0, this.held.length, ...left)
+    const isTheirs = ({ owner }: SimLock): boolean => owner.startsWith(`${client}:`)
+    this.held.splice(0, this.held.length, ...this.held.filter((lock) => !isTheirs(lock)))
+    for (const waiter of [...this.waiting]) {
+      if (!isTheirs(waiter.lock)) continue
+      this.waiting.splice(this.waiting.indexOf(waiter), 1)
+      waiter.end(false)
+    }
     this.#grant()
   }
 
@@ -79,7 +88,7 @@ export class SimLocks {
       if (this.held.some((other) => conflict(other, waiter.lock))) continue
       this.waiting.splice(this.waiting.indexOf(waiter), 1)
       this.held.push(waiter.lock)
-      waiter.grant()
+      waiter.end(true)
     }
   }
 }

@@ -10,6 +10,18 @@ import {
 } from '../../src/core/fop.ts'
 import type { SimNode, SimStore } from './sim-store.ts'
 
+/** Keys of creating fops that are instructions, not xattrs to plant. */
+export const INTERNAL = new Set([
+  'gfid-req',
+  'trusted.gfid',
+  'glusterfs-internal-fop',
+  'glusterfs.preop.parent.key',
+  'force-replace',
+  'glusterfs.inodelk-dom-count',
+  'umask',
+  'mode',
+])
+
 const error = (errno: Errno): FopError => ({ errno })
 
 /** Reply xdata of lookup-like fops: what the request's keys ask for. */

@@ -406,6 +406,14 @@ async function finish(
     const same = copy?.version === reference?.version && copy?.size === reference?.size
     if (copy === undefined || !same) return { errno: E.IO }
   }
+  // Clients count a change on sinks, too: one that counted less has missed it.
+  const changes = reference!.version - plan.version
+  const missed = bricksOf(sinks).filter((brick) => {
+    const before = plan.copies.get(brick)!
+    return (now.get(brick)?.version ?? 0n) - before.version !== changes
+  })
+  sinks &= ~maskOf(missed)
+  if (sinks === 0 && plan.sinks !== 0) return { errno: E.IO }
   const everywhere = count(plan.sources | sinks) === brickCount
   const { stat, version, size } = reference!
   const valid = SET_ATTR_ATIME | SET_ATTR_MTIME
