@@ -1,7 +1,10 @@
-/** Listing a directory: one subvolume after the other, each name from one of them. */
+/**
+ * Listing a directory: one subvolume after the other, each name from one of them. Unlike stock the
+ * subvolumes begin together, and short replies are joined.
+ */
 import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
-import type { DirEntry, Rep, Req } from '../../../src/core/fop.ts'
+import type { DirEntry, MaybePromise, Rep, Req } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { isDir } from '../../../src/core/iatt.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
@@ -11,6 +14,13 @@ import { FILTER_DIRECTORIES, LINKTO_REQUEST_BYTES } from './keys.ts'
 import type { Layout } from './layout.ts'
 import { gfidLoc } from './locks.ts'
 import { anyOk, worstError } from './subvolumes.ts'
+
+/** Subvolumes that are read at once when a listing begins. */
+const AT_ONCE_MAX = 8
+const NOTHING_READ: ReadonlyMap<number, Rep<'readdirp'>> = new Map()
+/** struct fuse_dirent without the name, and struct fuse_entry_out. */
+const DIRENT_BYTES = 24
+const ENTRY_BYTES = 128
 
 export async function opendir(
   dht: Distribute,
@@ -65,17 +75,26 @@ async function list(
 ): Promise<Rep<'readdirp'>> {
   const layout = dht.inodes.get(req.fd.inode)?.layout
   const xdata = fop === 'readdirp' ? listingXdata(dht, req.xdata) : req.xdata
-  let position = startOf(dht, req)
-  // Every turn either answers, goes to the next subvolume, or moves on in this one.
-  while (position !== undefined) {
-    const { child, off } = position
-    const sub = dht.children[child]!
-    const batch = await readFrom(dht, frame, sub, fop, {
+  const read = (child: number, off: bigint): MaybePromise<Rep<'readdirp'>> =>
+    readFrom(dht, frame, dht.children[child]!, fop, {
       ...req,
       off,
       xdata: xdataFor(dht, child, xdata),
     })
+  let position = startOf(dht, req)
+  const starts = req.off === 0n ? await readStarts(dht, read) : NOTHING_READ
+  const joined: DirEntry[] = []
+  let bytes = 0
+  let before: Dict | undefined
+  // Every turn adds to the answer, goes to the next subvolume, or moves on in this one.
+  while (position !== undefined) {
+    const { child, off }: Position = position
+    const start = off === 0n ? starts.get(child) : undefined
+    // What can be shown does not wait for more.
+    if (joined.length > 0 && start === undefined) break
+    const batch = start ?? (await read(child, off))
     if (batch.errno !== 0) {
+      if (joined.length > 0) break
       if (batch.errno !== E.NOTCONN && batch.errno !== E.NOENT) return batch
       const next: Position | undefined = nextOf(dht, child)
       if (next === undefined && batch.errno === E.NOTCONN && !dht.states.anyUp) return batch
@@ -84,16 +103,46 @@ async function list(
     }
     const last = batch.entries.at(-1)
     const kept = batch.entries.filter((entry) => keep(dht, layout, child, entry, fop))
-    const ended = batch.eof || last === undefined
-    const next = ended ? nextOf(dht, child) : { child, off: last.off }
-    if (kept.length === 0 && next !== undefined) {
-      position = next
+    bytes += bytesOf(kept, fop)
+    if (joined.length > 0 && bytes > req.size) break
+    joined.push(...kept)
+    before ??= batch.xdata
+    if (batch.eof || last === undefined) {
+      position = nextOf(dht, child)
       continue
     }
-    remember(dht, req, kept, next, ended)
-    return { errno: 0, entries: kept, eof: next === undefined, xdata: batch.xdata }
+    position = { child, off: last.off }
+    if (joined.length > 0) break
   }
-  return { errno: 0, entries: [], eof: true }
+  remember(dht, req, joined, position)
+  return { errno: 0, entries: joined, eof: position === undefined, xdata: before }
+}
+
+/**
+ * The first replies of the subvolumes, read at once. Whatever does not fit into this answer is read
+ * anew by the request for it: kept, its attributes could be older than changes of ours.
+ */
+async function readStarts(
+  dht: Distribute,
+  read: (child: number, off: bigint) => MaybePromise<Rep<'readdirp'>>,
+): Promise<ReadonlyMap<number, Rep<'readdirp'>>> {
+  const children: number[] = []
+  let next = nextOf(dht, -1)
+  while (next !== undefined && children.length < AT_ONCE_MAX) {
+    children.push(next.child)
+    next = nextOf(dht, next.child)
+  }
+  const replies = await Promise.all(children.map((child) => read(child, 0n)))
+  return new Map(children.map((child, i) => [child, replies[i]!]))
+}
+
+/** What the entries take in an answer to the kernel. */
+function bytesOf(entries: readonly DirEntry[], fop: 'readdir' | 'readdirp'): number {
+  let bytes = 0
+  for (const { name } of entries) {
+    bytes += DIRENT_BYTES + Math.ceil(name.length / 8) * 8 + (fop === 'readdirp' ? ENTRY_BYTES : 0)
+  }
+  return bytes
 }
 
 /** Where the listing continues: encoded in the offset, or known from the answer before. */
@@ -112,18 +161,17 @@ function nextOf(dht: Distribute, child: number): Position | undefined {
   return undefined
 }
 
-/** The subvolume ended with this answer: the next request need not ask it again. */
+/** Where a subvolume ended with this answer the next request need not ask it again. */
 function remember(
   dht: Distribute,
   req: Req<'readdirp'>,
-  kept: readonly DirEntry[],
+  entries: readonly DirEntry[],
   next: Position | undefined,
-  ended: boolean,
 ): void {
-  const last = kept.at(-1)
+  const last = entries.at(-1)
   const state = dht.fdState(req.fd)
-  state.ended =
-    ended && next !== undefined && last !== undefined ? { off: last.off, next } : undefined
+  const starts = next !== undefined && next.off === 0n
+  state.ended = starts && last !== undefined ? { off: last.off, next } : undefined
 }
 
 /** A subvolume that came up after opendir does not know the fd: it is opened there now. */

@@ -32,6 +32,8 @@ export class DirOps implements Ops {
     if (file === E.BADF) return void request.error(E.BADF)
     const errno = await openLate(request, file)
     if (errno !== 0) return void request.error(errno)
+    // It stays ended until it is read from elsewhere.
+    if (file.endsAfter === input.cookie) return void request.data([], 0)
     // Two threads may list by one handle: each takes what the other has not.
     let entries = file.restAfter === input.cookie ? file.rest : []
     file.rest = []
@@ -44,6 +46,8 @@ export class DirOps implements Ops {
       if (rep.errno !== 0) return void request.error(rep.errno)
       file.leaves = leafNames(request.top)
       entries = rep.entries
+      const last = entries.at(-1)
+      file.endsAfter = rep.eof && last !== undefined ? BigInt.asUintN(64, last.off) : -1n
     }
     const page = new Page(this.#bridge, file.fd.inode, input.size, plus)
     let count = 0

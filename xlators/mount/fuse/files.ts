@@ -31,6 +31,8 @@ export class OpenFile {
    */
   rest: DirEntry[] = []
   restAfter = -1n
+  /** The listing ends behind the entry with this cookie, as the bricks have said. */
+  endsAfter = -1n
   /** Of a directory: the bricks of the graph whose offsets the kernel was given last. */
   leaves: readonly string[] | undefined
 

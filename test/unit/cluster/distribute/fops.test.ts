@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { E } from '../../../../src/core/errno.ts'
+import { Fd } from '../../../../src/core/fd.ts'
 import type { Loc } from '../../../../src/core/loc.ts'
 import distribute from '../../../../xlators/cluster/distribute/index.ts'
 import { distributeVolfile, FopFailure, type SimMount, simGraph } from '../../../lib/sim-graph.ts'
@@ -189,4 +190,54 @@ test('one subvolume: passed through, mkdir plants the whole range', async () => 
   assert.equal(await sim.readFile('/d/a'), 'x')
   await sim.rename('/d/a', '/d/b')
   assert.equal(await sim.readFile('/d/b'), 'x')
+})
+
+test('a listing asks all subvolumes at once and joins what fits; the end needs no request', async () => {
+  const sim = await mount(3)
+  await sim.mkdir('/d')
+  for (let i = 0; i < 30; i++) await sim.writeFile(`/d/f${i}`, '')
+  const asked = () => sim.bricks.map((b) => b.requests.filter((r) => r.fop === 'readdirp').length)
+  const forget = () => {
+    for (const brick of sim.bricks) brick.requests.length = 0
+  }
+  forget()
+  assert.equal((await sim.readdir('/d', 131072)).length, 32)
+  assert.deepEqual(asked(), [1, 1, 1])
+  // Replies that do not fit together are asked for again, and nothing is lost.
+  forget()
+  const names = (await sim.readdir('/d', 2500)).map((entry) => entry.name)
+  assert.equal(new Set(names).size, 32)
+  assert.equal(names.length, 32)
+})
+
+test('a listing joined of several subvolumes goes on from any of its entries', async () => {
+  const sim = await mount(3)
+  await sim.mkdir('/d')
+  for (let i = 0; i < 30; i++) await sim.writeFile(`/d/f${i}`, '')
+  const all = await sim.readdir('/d', 131072)
+  const loc = await sim.loc('/d')
+  for (const [at, { off }] of all.entries()) {
+    const fd = new Fd(loc.inode, 0, 1)
+    await sim.fop('opendir', { loc, fd })
+    const rest: string[] = []
+    let rep = await sim.fop('readdirp', { fd, size: 131072, off })
+    while (rep.errno === 0 && rep.entries.length > 0) {
+      rest.push(...rep.entries.map((entry) => entry.name))
+      if (rep.eof) break
+      rep = await sim.fop('readdirp', { fd, size: 131072, off: rep.entries.at(-1)!.off })
+    }
+    fd.release()
+    const expected = all.slice(at + 1).map((entry) => entry.name)
+    assert.deepEqual(rest, expected)
+  }
+})
+
+test('a joined listing leaves out a subvolume that is down', async () => {
+  const sim = await mount(3)
+  await sim.mkdir('/d')
+  for (let i = 0; i < 30; i++) await sim.writeFile(`/d/f${i}`, '')
+  const before = sim.bricks[1]!.store.at('/d')!.children.size
+  sim.bricks[1]!.up = false
+  const names = (await sim.readdir('/d', 131072)).map((entry) => entry.name)
+  assert.equal(names.length, 32 - before)
 })
