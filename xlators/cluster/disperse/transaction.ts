@@ -161,6 +161,8 @@ export class Transaction {
     } else if (count(answer.sent) > 1) {
       session.exclude(answer.sent & ~answer.good)
     }
+    // Left out for the other inode's sake, they miss the change of this one, too.
+    if (updates && answer.sent !== 0) session.exclude(~targets)
     for (const reply of answer.replies) {
       const waiting = reply?.xdata?.getNumber('glusterfs.inodelk-count')
       if (waiting !== undefined && waiting > 1) session.release = true

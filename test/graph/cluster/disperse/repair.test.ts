@@ -1,7 +1,10 @@
 /** Bricks that come back: fds opened on them, counters they lack, repairs somebody left half done. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Dict } from '../../../../src/core/dict.ts'
 import { E } from '../../../../src/core/errno.ts'
+import { newGfid } from '../../../../src/core/gfid.ts'
+import { Loc } from '../../../../src/core/loc.ts'
 import { Codec } from '../../../../xlators/cluster/disperse/codec/codec.ts'
 import {
   checkFragments,
@@ -208,6 +211,30 @@ void test('times that a kill of everything left different are made the latest', 
     // A simulated brick does not raise, it takes what it is given: the same.
     assert.deepEqual(xattrs.get('trusted.glusterfs.mdata'), times(6, 7, 1))
   }
+})
+
+void test('a brick that misses a rename for one directory is behind in the other, too', async () => {
+  const volume = await disperseGraph(4, 2, { 'background-heals': '0' })
+  const { bench, mount } = volume
+  const { inodes } = bench.graph
+  await mount.close(await newFile(volume, 'f'))
+  const gfid = (): Dict => new Dict().setGfid('gfid-req', newGfid())
+  const made = Loc.ofName(inodes.root, 'd', inodes.newInode())
+  await bench.ok('mkdir', { loc: made, mode: 0o755, umask: 0, xdata: gfid() })
+  assert.equal((await mount.lookup('d')).errno, 0)
+  const { inode } = mount.loc('d')
+  await letGo(volume)
+  // The lock of `d` is taken without the brick, and kept.
+  volume.bricks[2]!.up = false
+  const sub = Loc.ofName(inode, 'sub', inodes.newInode())
+  await bench.ok('mkdir', { loc: sub, mode: 0o755, umask: 0, xdata: gfid() })
+  volume.bricks[2]!.up = true
+  const newloc = Loc.ofName(inode, 'f', inodes.newInode())
+  await bench.ok('rename', { oldloc: mount.loc('f'), newloc })
+  await letGo(volume)
+  assert.notEqual(volume.bricks[2]!.store.at('/f'), undefined)
+  assert.match(xattr(volume, 0, '/', 'dirty') ?? '', /[1-9]/)
+  assert.notEqual(xattr(volume, 0, '/', 'version'), xattr(volume, 2, '/', 'version'))
 })
 
 void test('a repair whose healer died is finished by whoever meets it', async () => {
