@@ -55,6 +55,11 @@ export abstract class Pending<Q = unknown, P = unknown> {
     this.large = payloadSize >= LARGE_PAYLOAD_MIN
   }
 
+  /** Nobody waits for it: it may be sent a little later, with other calls to that peer. */
+  get deferrable(): boolean {
+    return false
+  }
+
   /** May wait for its reply longer than the frame timeout: a lock somebody else holds. */
   get patient(): boolean {
     return false
@@ -174,7 +179,8 @@ export class Connection {
     this.#pending.set(xid, pending as Pending)
     if (pending.large) this.#pendingLarge++
     this.#stats.messagesSent++
-    this.#transport.schedule(this.#drain)
+    if (pending.deferrable) this.#transport.scheduleLate(this.#drain)
+    else this.#transport.schedule(this.#drain)
     this.#watch()
     return true
   }
@@ -472,4 +478,22 @@ export function call<Q, P>(
   return new Promise((resolve) => {
     connection.submit(new PlainCall(procedure, resolve), ROOT_CREDS, body)
   })
+}
+
+/** A call nobody waits for, whatever comes of it. */
+class Notice<Q, P> extends Pending<Q, P> {
+  override get deferrable(): boolean {
+    return true
+  }
+
+  reply(body: Reader): void {
+    this.procedure.reply.decode(body)
+  }
+
+  fail(): void {}
+}
+
+/** Tells the peer as root, with the next call to it or a few milliseconds later. */
+export function tell<Q, P>(connection: Connection, procedure: Procedure<Q, P>, body: Q): void {
+  connection.submit(new Notice(procedure), ROOT_CREDS, body)
 }

@@ -10,6 +10,7 @@ import {
   type Socket,
 } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
+import { clock } from '../core/clock.ts'
 import { loanOf } from '../core/loan.ts'
 import { type Log, logFor } from '../observe/log.ts'
 import { forgetConnection, keepConnection } from './last-words.ts'
@@ -111,6 +112,23 @@ function schedule(transport: Transport): void {
   if (scheduled.length === 1) queueMicrotask(afterMicrotasks)
 }
 
+/** How long what nobody waits for may wait for company, ms: it saves the peer a wake-up. */
+const LATE_MS = 5
+
+/** Those with something nobody waits for. */
+let late: Transport[] = []
+
+function scheduleLate(transport: Transport): void {
+  late.push(transport)
+  if (late.length === 1) clock.after(LATE_MS, sendLate, true)
+}
+
+function sendLate(): void {
+  const transports = late
+  late = []
+  for (const transport of transports) transport.sendLate()
+}
+
 const afterMicrotasks = (): void => process.nextTick(flush)
 
 function flush(): void {
@@ -152,6 +170,7 @@ export class Transport {
   /** Gathers what was queued for sending; given by the connection, asked once a turn. */
   #drain: (() => Buffer[]) | undefined
   #scheduled = false
+  #late = false
 
   constructor(
     address: Address,
@@ -189,6 +208,19 @@ export class Transport {
     this.#scheduled = true
     this.#drain = drain
     schedule(this)
+  }
+
+  /** As `schedule`, but not for a few milliseconds if nothing else is to be sent before. */
+  scheduleLate(drain: () => Buffer[]): void {
+    if (this.#scheduled || this.#late) return
+    this.#late = true
+    this.#drain = drain
+    scheduleLate(this)
+  }
+
+  sendLate(): void {
+    this.#late = false
+    if (this.#drain !== undefined) this.schedule(this.#drain)
   }
 
   /** What is to be sent; nothing when it has ended meanwhile. */

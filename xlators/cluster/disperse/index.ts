@@ -24,6 +24,7 @@ import { defineXlator, type Xlator } from '../../../src/core/xlator.ts'
 import { childOfDirOffset } from '../../../src/graph/dir-offset.ts'
 import type { DumpSink } from '../../../src/observe/dump.ts'
 import { firstOfGfid } from '../common/gfid-hash.ts'
+import { IdleLocks } from '../common/idle-locks.ts'
 import { bit, bricksOf, count, has } from '../common/mask.ts'
 import { OverBricks } from '../common/over-bricks.ts'
 import { UpState } from '../common/up-state.ts'
@@ -64,6 +65,7 @@ interface FdState {
 export class Disperse extends OverBricks<typeof options> {
   readonly heals = new DisperseHeals(this)
   readonly agreements = new Agreements()
+  readonly idleLocks = new IdleLocks()
   readonly stripeStats = newStripeStats()
   /**
    * Fragments may be lent to the children: they hold a loan while they need the bytes, as
@@ -117,6 +119,7 @@ export class Disperse extends OverBricks<typeof options> {
   }
 
   override fini(): void {
+    this.idleLocks.stop()
     this.#parts?.state.stop()
   }
 

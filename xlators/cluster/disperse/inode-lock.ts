@@ -3,13 +3,13 @@
  * other queue here; the lock on the bricks is taken for the first and kept a while after the last
  * (eager lock), unless another client wants it.
  */
-import { clock, type Timer } from '../../../src/core/clock.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import { F_SETLK, F_SETLKW, F_UNLCK, F_WRLCK, type Flock } from '../../../src/core/fop.ts'
 import { type Frame, NO_LK_OWNER, ROOT_CREDS } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
+import type { KeptLock } from '../common/idle-locks.ts'
 import { newLockOwner } from '../common/lock-owner.ts'
 import { bit } from '../common/mask.ts'
 import { Turns } from '../common/turns.ts'
@@ -30,7 +30,7 @@ export interface Use {
 
 type Status = { errno: 0 } | { errno: Errno }
 
-export class InodeLock {
+export class InodeLock implements KeptLock {
   readonly #ec: Disperse
   readonly inode: Inode
   readonly gfid: Gfid
@@ -47,7 +47,7 @@ export class InodeLock {
   #releasing = false
   /** Bricks whose connection broke since the lock was asked for. */
   #lost = 0
-  #idle: Timer | undefined
+  idleUntil: number | undefined
 
   constructor(ec: Disperse, inode: Inode, gfid: Gfid) {
     this.#ec = ec
@@ -67,8 +67,7 @@ export class InodeLock {
 
   /** Waits for this fop's turn and for the lock on the bricks. A success needs a `leave`. */
   async enter(frame: Frame, use: Use): Promise<Status> {
-    this.#idle?.clear()
-    this.#idle = undefined
+    this.idleUntil = undefined
     if (this.#session?.release === true && this.#turns.running === 0) this.releaseNow()
     const turn = this.#turns.begin(use)
     if (turn !== undefined) await turn
@@ -95,7 +94,7 @@ export class InodeLock {
     }
     if (!this.#ec.keepsLock(session)) session.release = true
     if (session.release) this.releaseNow()
-    else this.#idle = clock.after(this.#ec.eagerMs(session), () => this.releaseNow())
+    else this.#ec.idleLocks.add(this, this.#ec.eagerMs(session))
   }
 
   /** Another client waits for the lock, or this one shuts down. */
@@ -119,8 +118,7 @@ export class InodeLock {
 
   /** Settles the counters and unlocks, in the background; waiting fops then start anew. */
   releaseNow(): void {
-    this.#idle?.clear()
-    this.#idle = undefined
+    this.idleUntil = undefined
     const session = this.#session
     if (session === undefined || this.#releasing) return
     session.release = true

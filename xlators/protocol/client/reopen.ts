@@ -3,7 +3,7 @@ import { Dict } from '../../../src/core/dict.ts'
 import { type Errno, errnoName, toErrno } from '../../../src/core/errno.ts'
 import { gfidText } from '../../../src/core/gfid.ts'
 import type { Log } from '../../../src/observe/log.ts'
-import { type Connection, call } from '../../../src/rpc/connection.ts'
+import { type Connection, call, tell } from '../../../src/rpc/connection.ts'
 import { gfFlagsFromFlags } from '../../../src/xdr/glusterfs-fops.ts'
 import { FOP } from '../../../src/xdr/programs.ts'
 import type { RemoteFd, RemoteFds } from './fds.ts'
@@ -60,5 +60,8 @@ export function sendRelease(connection: Connection | undefined, remote: RemoteFd
   remote.number = undefined
   const procedure = remote.directory ? FOP.RELEASEDIR : FOP.RELEASE
   // Stock sends the empty dictionary here, not the null one.
-  void call(connection, procedure, { gfid: remote.gfid, fd, xdata: new Dict() })
+  const body = { gfid: remote.gfid, fd, xdata: new Dict() }
+  // Locks held by the fd end with it, and others may wait for them.
+  if (remote.locks.held) void call(connection, procedure, body)
+  else tell(connection, procedure, body)
 }
