@@ -91,6 +91,9 @@ const HOLD_BACK_MS = 1000
 /** How long small writes of a stream are gathered while nothing is on its way. */
 const STREAM_MS = 2
 
+/** Fops after which a file's attributes are what they were. */
+const HARMLESS: ReadonlySet<FopName> = new Set(['readv', 'lookup', 'seek', 'rchecksum', 'lk'])
+
 export class WriteBehind extends Xlator<typeof options> implements Writer {
   readonly #pending = new Map<Gfid, Pending>()
   /** Marks fds that wrote, so that their release is heard. */
@@ -121,17 +124,24 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
     this.#sizeWithFlush = isAbove(this as unknown as Xlator, 'cluster/disperse')
   }
 
-  stat: Fop<'stat'> = (frame, req) => this.#after(req.loc.inode, 0, FOREVER, frame, 'stat', req)
+  stat: Fop<'stat'> = (frame, req) => this.#statAfter(req.loc.inode, frame, 'stat', req)
 
   rename: Fop<'rename'> = (frame, req) => {
     const source = this.#settle(req.oldloc.inode, 0, FOREVER)
     const victim = this.#settle(req.newloc.inode, 0, FOREVER)
-    if (source === undefined && victim === undefined) return frame.tail(this.child, 'rename', req)
+    const move = () =>
+      look(this.#onward(req.oldloc.inode, frame, 'rename', req), (rep) => {
+        this.#pending.get(req.newloc.inode.gfid)?.touched()
+        return rep
+      })
+    if (source === undefined && victim === undefined) return move()
     return Promise.all([source ?? 0, victim ?? 0]).then(([a, b]) => {
       const errno = a !== 0 ? a : b
-      return errno !== 0 ? { errno: errno as Errno } : frame.tail(this.child, 'rename', req)
+      return errno !== 0 ? { errno: errno as Errno } : move()
     })
   }
+
+  unlink: Fop<'unlink'> = (frame, req) => this.#onward(req.loc.inode, frame, 'unlink', req)
 
   link: Fop<'link'> = (frame, req) => this.#after(req.oldloc.inode, 0, FOREVER, frame, 'link', req)
 
@@ -200,7 +210,7 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
   ftruncate: Fop<'ftruncate'> = (frame, req) =>
     this.#truncating(req.fd.inode, frame, 'ftruncate', req)
 
-  fstat: Fop<'fstat'> = (frame, req) => this.#after(req.fd.inode, 0, FOREVER, frame, 'fstat', req)
+  fstat: Fop<'fstat'> = (frame, req) => this.#statAfter(req.fd.inode, frame, 'fstat', req)
 
   lk: Fop<'lk'> = (frame, req) => {
     if (req.cmd === F_GETLK) return frame.tail(this.child, 'lk', req)
@@ -275,14 +285,11 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
   copy_file_range: Fop<'copy_file_range'> = (frame, req) => {
     const source = this.#settle(req.fdIn.inode, req.offIn, req.offIn + req.size)
     const target = this.#settle(req.fdOut.inode, 0, FOREVER)
-    if (source === undefined && target === undefined) {
-      return frame.tail(this.child, 'copy_file_range', req)
-    }
+    const copy = () => this.#onward(req.fdOut.inode, frame, 'copy_file_range', req)
+    if (source === undefined && target === undefined) return copy()
     return Promise.all([source ?? 0, target ?? 0]).then(([a, b]) => {
       const errno = a !== 0 ? a : b
-      return errno !== 0
-        ? { errno: errno as Errno }
-        : frame.tail(this.child, 'copy_file_range', req)
+      return errno !== 0 ? { errno: errno as Errno } : copy()
     })
   }
 
@@ -329,12 +336,14 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
       const data = lies.length === 1 ? first.data : lies.flatMap((lie) => lie.data)
       const { fd, offset, flags, xdata } = first
       const epoch = pending.sizeEpoch
+      const turn = pending.beginWrite()
       let rep: Rep<'writev'> = { errno: E.IO }
       try {
         const req = { fd, data, size, offset, flags, xdata }
         rep = await frame.wind(this.child, 'writev', req)
       } finally {
         pending.fulfilledAt = ++this.#fulfilments
+        pending.endWrite(turn, rep)
         if (rep.errno !== 0) pending.failed(lies, rep.errno)
         else if (rep.size <= 0) pending.failed(lies, E.IO)
         else {
@@ -407,8 +416,44 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
     }
   }
 
+  /**
+   * Attributes once the data is on the bricks. Where that was the work of one WRITE and no change
+   * of ours came between, its answer has shown them.
+   */
+  #statAfter<K extends 'stat' | 'fstat'>(
+    inode: Inode,
+    frame: Frame,
+    fop: K,
+    req: Req<K>,
+  ): MaybePromise<Rep<K>> {
+    const pending = this.#pending.get(inode.gfid)
+    const written = pending?.settle(0, FOREVER)
+    if (pending === undefined || written === undefined) return frame.tail(this.child, fop, req)
+    return written.then((errno) => {
+      if (errno !== 0) return { errno: errno as Errno }
+      const shown = req.xdata === undefined ? pending.shown : undefined
+      return shown === undefined ? frame.tail(this.child, fop, req) : { errno: 0, stat: shown }
+    }) as MaybePromise<Rep<K>>
+  }
+
   #settle(inode: Inode, start: number, end: number, sync?: Sync): Promise<number> | undefined {
     return this.#pending.get(inode.gfid)?.settle(start, end, sync)
+  }
+
+  /** Sends a fop; what a WRITE shows is then not the last word on the inode. */
+  #onward<K extends FopName>(
+    inode: Inode,
+    frame: Frame,
+    fop: K,
+    req: Req<K>,
+  ): MaybePromise<Rep<K>> {
+    if (HARMLESS.has(fop)) return frame.tail(this.child, fop, req)
+    this.#pending.get(inode.gfid)?.touched()
+    return look(frame.wind(this.child, fop, req), (rep) => {
+      // A WRITE begun meanwhile may or may not have seen the change.
+      this.#pending.get(inode.gfid)?.touched()
+      return rep
+    })
   }
 
   /** Sends the fop when the older writes in [start, end) are on the bricks. */
@@ -421,9 +466,9 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
     req: Req<K>,
   ): MaybePromise<Rep<K>> {
     const written = this.#settle(inode, start, end)
-    if (written === undefined) return frame.tail(this.child, fop, req)
+    if (written === undefined) return this.#onward(inode, frame, fop, req)
     return written.then((errno) =>
-      errno !== 0 ? { errno: errno as Errno } : frame.tail(this.child, fop, req),
+      errno !== 0 ? { errno: errno as Errno } : this.#onward(inode, frame, fop, req),
     )
   }
 
@@ -435,8 +480,8 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
     req: Req<K>,
   ): MaybePromise<Rep<K>> {
     const written = this.#settle(inode, 0, FOREVER)
-    if (written === undefined) return frame.tail(this.child, fop, req)
-    return written.then(() => frame.tail(this.child, fop, req))
+    if (written === undefined) return this.#onward(inode, frame, fop, req)
+    return written.then(() => this.#onward(inode, frame, fop, req))
   }
 
   #truncating<K extends 'truncate' | 'ftruncate' | 'open'>(
@@ -446,7 +491,7 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
     req: Req<K>,
   ): MaybePromise<Rep<K>> {
     const pending = this.#pending.get(inode.gfid)
-    if (pending === undefined) return frame.tail(this.child, fop, req)
+    if (pending === undefined) return this.#onward(inode, frame, fop, req)
     return this.#truncate(pending, frame, fop, req)
   }
 
@@ -458,10 +503,12 @@ export class WriteBehind extends Xlator<typeof options> implements Writer {
   ): Promise<Rep<K>> {
     const errno = await pending.settle(0, FOREVER)
     if (errno !== undefined && errno !== 0) return { errno: errno as Errno }
+    pending.touched()
     pending.beginTruncate()
     try {
       return await frame.wind(this.child, fop, req)
     } finally {
+      pending.touched()
       pending.endTruncate()
     }
   }

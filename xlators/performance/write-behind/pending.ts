@@ -12,12 +12,16 @@
  */
 import type { Dict } from '../../../src/core/dict.ts'
 import type { Fd } from '../../../src/core/fd.ts'
+import type { Rep } from '../../../src/core/fop.ts'
 import type { Creds } from '../../../src/core/frame.ts'
+import type { Iatt } from '../../../src/core/iatt.ts'
 
 /** Lies of one inode; bounds the cost of comparing ranges when the window is large. */
 export const LIES_MAX = 1024
 /** WRITEs of one inode on their way. */
 export const SENT_MAX = 64
+/** While WRITEs are on their way, so many lies, or bytes of an aggregate, are sent at once. */
+const GATHERED_MAX = 8
 /** Adjacent lies that go in one WRITE. */
 const GROUP_MAX = 8
 /** Largest WRITE made of several lies, bytes. */
@@ -120,6 +124,10 @@ export class Pending {
   /** Truncations under way; a size seen meanwhile says nothing. */
   #truncating = 0
   sizeEpoch = 0
+  /** WRITEs begun, and other fops that change attributes. */
+  #turns = 0
+  #writesUnderWay = 0
+  #shown: { readonly turn: number; readonly stat: Iatt } | undefined
   /** Value of the translator's clock of fulfilments when data was written last. */
   fulfilledAt = 0
 
@@ -129,6 +137,29 @@ export class Pending {
 
   get empty(): boolean {
     return this.lies.length === 0 && this.#waiters.length === 0 && this.#blocked.length === 0
+  }
+
+  /** The attributes the last WRITE left, if nothing of ours has changed the inode since. */
+  get shown(): Iatt | undefined {
+    return this.#shown?.turn === this.#turns ? this.#shown.stat : undefined
+  }
+
+  /** A fop other than a WRITE may change the attributes. */
+  touched(): void {
+    this.#turns++
+  }
+
+  /** For `endWrite`; 0 when another one is under way. */
+  beginWrite(): number {
+    this.#turns++
+    return this.#writesUnderWay++ === 0 ? this.#turns : 0
+  }
+
+  /** The WRITE begun as `turn` is done. What it shows is the last word if it was alone. */
+  endWrite(turn: number, rep: Rep<'writev'>): void {
+    this.#writesUnderWay--
+    const valid = turn === this.#turns && rep.errno === 0 && rep.poststat.ctime !== 0
+    this.#shown = valid ? { turn, stat: rep.poststat } : undefined
   }
 
   /** A write may be acknowledged now; it may exceed the window by itself. */
@@ -152,8 +183,15 @@ export class Pending {
     this.#lastEnd = write.offset + write.size
     if (this.#merge(write)) return
     const lie: Lie = {
-      ...write,
       id: this.#nextId++,
+      fd: write.fd,
+      creds: write.creds,
+      flags: write.flags,
+      xdata: write.xdata,
+      ordered: write.ordered,
+      offset: write.offset,
+      size: write.size,
+      data: write.data,
       window: write.size,
       state: 'idle',
       errno: 0,
@@ -223,7 +261,7 @@ export class Pending {
   /** Sends what may be sent. */
   pump(): void {
     // Answers come in a later turn; this is for a writer that breaks that.
-    if (this.#pumping) return
+    if (this.#pumping || this.#isGathering()) return
     this.#pumping = true
     for (let at = 0; at < this.#idle.length && this.sent < SENT_MAX; ) {
       const lie = this.#idle[at]!
@@ -244,6 +282,19 @@ export class Pending {
     if (this.empty) this.#writer.drained(this)
   }
 
+  /**
+   * More is likely to come before what is on its way is answered: requests that leave together cost
+   * us and the bricks less.
+   */
+  #isGathering(): boolean {
+    if (this.sent === 0 || this.#forced || !this.#writer.trickling) return false
+    if (this.#waiters.length > 0 || this.#blocked.length > 0 || this.#tainted > 0) return false
+    if (this.#idle.length >= GATHERED_MAX) return false
+    let bytes = 0
+    for (const lie of this.#idle) bytes += lie.size
+    return bytes < this.#writer.aggregateSize
+  }
+
   /** Sends the last lie although it could still grow. */
   flushIdle(): void {
     this.#forced = true
@@ -255,6 +306,7 @@ export class Pending {
   written(lies: readonly Lie[], size: number): void {
     this.sent--
     let left = size
+    let isPartial = false
     for (const lie of lies) {
       this.transitBytes -= lie.size
       if (left >= lie.size) {
@@ -265,8 +317,9 @@ export class Pending {
       cutFront(lie, left)
       left = 0
       lie.state = 'idle'
+      isPartial = true
     }
-    this.#collectIdle()
+    if (isPartial) this.#collectIdle()
     this.#wake()
   }
 

@@ -98,46 +98,72 @@ void test('a brick that moves another object, which it had under the name, is bl
   }
 })
 
-void test('a heal ends when it finds a change begun since: its brick may be right', {
-  skip: noDisk,
-}, async () => {
+/** Two bricks; brick 1 missed that `/dir/gone` was removed. */
+async function behind(): Promise<ReplicateGraph> {
   const volume = await replicateGraph({ bricks: 2 })
-  const { mount, bricks, afr } = volume
+  const { mount, bricks } = volume
   await mount.mkdir('/dir')
   await mount.writeFile('/dir/gone', 'gone')
   await letGo(volume)
-  const dir = (await mount.loc('/dir')).inode
   bricks[1]!.up = false
   await mount.unlink('/dir/gone')
   await letGo(volume)
   bricks[1]!.up = true
+  return volume
+}
+
+const inJob = ({ mount, afr }: ReplicateGraph, job: (frame: Frame) => Promise<void>) =>
+  mount.graph.pool.background(afr as unknown as Xlator, 'test', ROOT_CREDS, job)
+
+/** A client that reaches brick 1 only makes `/dir/late`, tells its user, dies before the post-op. */
+async function makeLate(volume: ReplicateGraph): Promise<void> {
+  const { mount, bricks, afr } = volume
+  const dir = (await mount.loc('/dir')).inode
+  await inJob(volume, async (frame) => {
+    const { top } = bricks[1]!.store.disk!
+    const loc = Loc.ofName(dir, 'late', mount.table.newInode())
+    const xdata = new Dict().setGfid('gfid-req', newGfid())
+    const made = { loc, mode: S_IFREG | 0o644, rdev: 0, umask: 0, xdata }
+    assert.equal((await frame.wind(top, 'mknod', made)).errno, 0)
+    const dict = afr.changes.xattrop(0, NOTHING, PLUS_ONE[ENTRY]!)
+    const marked = { loc: Loc.ofInode(dir), op: XATTROP_ADD_ARRAY, dict }
+    assert.equal((await frame.wind(top, 'xattrop', marked)).errno, 0)
+  })
+}
+
+void test('a heal ends when it finds a change begun since: its brick may be right', {
+  skip: noDisk,
+}, async () => {
+  const volume = await behind()
+  const { mount, bricks, afr } = volume
+  const dir = (await mount.loc('/dir')).inode
   const results: number[] = []
-  const inJob = (job: (frame: Frame) => Promise<void>): Promise<void> =>
-    mount.graph.pool.background(afr as unknown as Xlator, 'heal', ROOT_CREDS, job)
   const heal = (): Promise<void> =>
-    inJob(async (frame) => {
+    inJob(volume, async (frame) => {
       results.push((await healEntries(afr, frame.with(healCreds()), dir)).errno)
-    })
-  // A client that reaches brick 1 only makes a file, tells its user and dies before the post-op.
-  const late = (): Promise<void> =>
-    inJob(async (frame) => {
-      const { top } = bricks[1]!.store.disk!
-      const loc = Loc.ofName(dir, 'late', mount.table.newInode())
-      const xdata = new Dict().setGfid('gfid-req', newGfid())
-      const made = { loc, mode: S_IFREG | 0o644, rdev: 0, umask: 0, xdata }
-      assert.equal((await frame.wind(top, 'mknod', made)).errno, 0)
-      const dict = afr.changes.xattrop(0, NOTHING, PLUS_ONE[ENTRY]!)
-      const marked = { loc: Loc.ofInode(dir), op: XATTROP_ADD_ARRAY, dict }
-      assert.equal((await frame.wind(top, 'xattrop', marked)).errno, 0)
     })
   bricks[1]!.gate = (fop) => {
     if (fop !== 'opendir') return
     bricks[1]!.gate = undefined
-    return late()
+    return makeLate(volume)
   }
   await heal()
   await heal()
   assert.deepEqual(results, [E.AGAIN, 0])
   for (const { store } of bricks) assert.ok(store.at('/dir/late') !== undefined)
   assert.deepEqual(mark(bricks[1]!, '/dir', 'dirty'), [0, 0, 0])
+})
+
+void test('a lookup keeps a name that an unfinished change may have made', {
+  skip: noDisk,
+}, async () => {
+  const volume = await behind()
+  const { mount, bricks } = volume
+  // Nothing unfinished: what a brick missed the removal of is removed.
+  assert.equal(await mount.exists('/dir/gone'), false)
+  assert.equal(bricks[1]!.store.at('/dir/gone'), undefined)
+  await makeLate(volume)
+  await mount.lookup('/dir/late')
+  await letGo(volume)
+  for (const { store } of bricks) assert.ok(store.at('/dir/late') !== undefined)
 })
