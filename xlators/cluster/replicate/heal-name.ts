@@ -44,8 +44,8 @@ export function healOneName(
   return underLock(afr, frame, lockee, 'wait', async () => {
     const found = await readCopies(afr, frame, dir)
     if (found.errno !== 0) return found
-    const { sources, isClean } = findDirection(afr, found.copies, ENTRY)
-    return settleName(afr, frame, { dir, name, sources, isClean }, how)
+    const { sources, isClean, witness } = findDirection(afr, found.copies, ENTRY)
+    return settleName(afr, frame, { dir, name, sources, isClean, witness }, how)
   })
 }
 
@@ -56,6 +56,8 @@ export interface Name {
   sources: number
   /** Nothing is on record of the directory. */
   isClean: boolean
+  /** By brick: changes of the directory it began and did not finish; none when left out. */
+  witness?: readonly number[]
 }
 
 type Found = Map<number, Ok<'lookup'>>
@@ -67,13 +69,17 @@ export async function settleName(
   at: Name,
   how: NameHow = {},
 ): Promise<HealResult> {
-  const { dir, name, sources, isClean } = at
+  const { dir, name, sources, isClean, witness } = at
   const census = await takeCensus(afr, frame, dir, name)
   if (census.errno !== 0) return census
   const { found, missing } = census
   if (found.size === 0) return { errno: 0 }
   const right = sources === 0 ? afr.all : sources
-  const holders = [...found.keys()].filter((brick) => has(right, brick))
+  let holders = [...found.keys()].filter((brick) => has(right, brick))
+  if (holders.length === 0 && [...found.keys()].some((brick) => witness?.[brick])) {
+    // Perhaps made there last, by a client that told its user and died before it said so here.
+    holders = [...found.keys()]
+  }
   if (holders.length === 0 || (await isWithoutContent(afr, frame, found))) {
     // Removed while the others were away.
     for (const [brick, reply] of found) {
