@@ -18,6 +18,8 @@ import { anyOk, worstError } from './subvolumes.ts'
 /** Subvolumes that are read at once when a listing begins. */
 const AT_ONCE_MAX = 8
 const NOTHING_READ: ReadonlyMap<number, Rep<'readdirp'>> = new Map()
+/** dirent.h */
+const DT_DIR = 4
 /** struct fuse_dirent without the name, and struct fuse_entry_out. */
 const DIRENT_BYTES = 24
 const ENTRY_BYTES = 128
@@ -207,7 +209,10 @@ function keep(
     return hashed === undefined || hashed === sub
   }
   const { stat } = entry
-  if (stat === undefined) return true
+  // A subvolume with copies that are behind leaves attributes to a lookup.
+  if (stat === undefined) {
+    return entry.type !== DT_DIR || keepDirectory(dht, layout, child, entry.name)
+  }
   if (isDir(stat)) {
     if (!keepDirectory(dht, layout, child, entry.name)) return false
     entry.inode = undefined

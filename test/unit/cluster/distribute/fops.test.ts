@@ -103,6 +103,29 @@ test('readdir shows every name once, whatever the batch size', async () => {
   }
 })
 
+test('a directory without attributes is shown once, too', async () => {
+  const sim = await mount(3)
+  await sim.mkdir('/d')
+  const names = ['.', '..']
+  for (let i = 0; i < 10; i++) {
+    await sim.mkdir(`/d/sub${i}`)
+    names.push(`sub${i}`)
+  }
+  // As cluster/replicate does where a copy may be behind.
+  for (const brick of sim.bricks) {
+    const { readdirp } = brick
+    assert.ok(readdirp !== undefined)
+    brick.readdirp = async (frame, req) => {
+      const rep = await readdirp.call(brick, frame, req)
+      if (rep.errno !== 0) return rep
+      const entries = rep.entries.map((entry) => ({ ...entry, stat: undefined, inode: undefined }))
+      return { ...rep, entries }
+    }
+  }
+  const listed = await sim.readdir('/d')
+  assert.deepEqual(listed.map(({ name }) => name).toSorted(), names.toSorted())
+})
+
 test('link to a name that hashes elsewhere makes a linkto; unlink removes both', async () => {
   const sim = await mount(3)
   await sim.mkdir('/d')
