@@ -21,12 +21,13 @@ export interface Agreed {
   readonly version: string
   /** User-visible bytes of a regular file; 0 of others. */
   readonly size: number
-  /** When each brick's part was changed last, see `changeTime`. */
+  /** Each brick's ctime and mtime, in ns, exact to some hundreds of them. */
   readonly changed: readonly number[]
+  readonly written: readonly number[]
 }
 
-/** A brick's mtime in ns, exact to some hundreds of them. */
-export const changeTime = (stat: Iatt): number => stat.mtime * 1e9 + stat.mtimeNsec
+export const changeTime = (stat: Iatt): number => stat.ctime * 1e9 + stat.ctimeNsec
+export const writeTime = (stat: Iatt): number => stat.mtime * 1e9 + stat.mtimeNsec
 
 /** The counters in a brick's answer; `undefined` when it is being healed or changed. */
 export function quietCounters(

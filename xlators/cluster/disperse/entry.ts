@@ -7,7 +7,7 @@ import { type Iatt, isReg, S_IFMT, S_IFREG } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { bricksOf } from '../common/mask.ts'
-import { changeTime } from './agreement.ts'
+import { writeTime } from './agreement.ts'
 import type { Disperse } from './index.ts'
 import { lookupSize } from './lookup.ts'
 import { begin, type Intent, type Transaction } from './transaction.ts'
@@ -169,7 +169,7 @@ async function renameLocked(
     if (agreed !== undefined) {
       // Nothing was written since the size was seen if no brick's part has changed.
       const unchanged = bricksOf(good).every(
-        (brick) => changeTime((replies[brick] as Ok<'rename'>).stat) === agreed.changed[brick],
+        (brick) => writeTime((replies[brick] as Ok<'rename'>).stat) === agreed.written[brick],
       )
       found = unchanged ? { errno: 0, size: agreed.size } : await size()
     }

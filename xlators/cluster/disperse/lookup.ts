@@ -8,7 +8,7 @@ import { NULL_GFID } from '../../../src/core/gfid.ts'
 import { isDir, isReg } from '../../../src/core/iatt.ts'
 import type { Loc } from '../../../src/core/loc.ts'
 import { bit, bricksOf, count, ringFrom } from '../common/mask.ts'
-import { type Agreed, changeTime, quietCounters } from './agreement.ts'
+import { type Agreed, changeTime, quietCounters, writeTime } from './agreement.ts'
 import { type Answer, dispatch } from './dispatch.ts'
 import type { Disperse } from './index.ts'
 import type { Session } from './session.ts'
@@ -106,8 +106,8 @@ function agreement(ec: Disperse, found: Found): Agreed | undefined {
     const quiet = found.counters[brick]?.quiet
     if (quiet?.version !== first.version || quiet.size !== first.size) return undefined
   }
-  const replies = found.answer.replies as Ok<'lookup'>[]
-  return { ...first, changed: replies.map(({ stat }) => changeTime(stat)) }
+  const stats = (found.answer.replies as Ok<'lookup'>[]).map(({ stat }) => stat)
+  return { ...first, changed: stats.map(changeTime), written: stats.map(writeTime) }
 }
 
 export async function lookup(

@@ -1,8 +1,9 @@
 /** readv and seek: fragments of K bricks, decoded; and stripes that writes need. */
+import { clock } from '../../../src/core/clock.ts'
 import { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import { Fd } from '../../../src/core/fd.ts'
-import { type Ok, type Rep, type Req, XATTROP_ADD_ARRAY64 } from '../../../src/core/fop.ts'
+import type { Ok, Rep, Req } from '../../../src/core/fop.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
@@ -14,7 +15,7 @@ import { mergeReplies } from './combine.ts'
 import type { Answer } from './dispatch.ts'
 import type { Disperse } from './index.ts'
 import { begin, type Transaction } from './transaction.ts'
-import { word, words, XATTR_DIRTY, XATTR_SIZE, XATTR_VERSION } from './xattrs.ts'
+import { requestCounters } from './xattrs.ts'
 
 const O_RDWR = 2
 
@@ -94,10 +95,23 @@ function userReply(
 const UNLOCKED_MAX = 131_072
 
 /**
+ * Clocks of clients and bricks are not further apart than this, seconds: a write now gives a file
+ * whose ctime is older than that a new one.
+ */
+const SKEW_MAX = 30
+
+/** Nothing was changed so lately that a change now could leave the same times. */
+function isOld({ changed }: Agreed): boolean {
+  const newest = (clock.realtime().sec - SKEW_MAX) * 1e9
+  return changed.every((time) => time < newest)
+}
+
+/**
  * A small file read to its end, right after a lookup found all bricks of one opinion: fragments of
- * K bricks, then their counters once more. A writer marks them before the first byte and raises
- * them after the last one, so that fragments between the same unmarked counters belong together.
- * `undefined`: somebody is writing or a brick is in trouble; the lock must decide.
+ * K bricks, then their counters and times once more. A writer marks them before the first byte;
+ * when the marks are gone its times are there (the version may be what it was). So fragments between
+ * the same times and unmarked counters belong together. `undefined`: somebody is writing or has been not
+ * long ago, or a brick is in trouble; the lock must decide.
  */
 async function readUnlocked(
   ec: Disperse,
@@ -109,6 +123,7 @@ async function readUnlocked(
   const { inode } = req.fd
   const { size } = agreed
   if (size > UNLOCKED_MAX || req.offset >= size || req.offset + req.size < size) return undefined
+  if (!isOld(agreed)) return undefined
   const bricks = ringFrom(ec.up & ec.readMask, ec.firstBrick(inode.gfid))
   if (bricks.length < geometry.dataCount) return undefined
   bricks.length = geometry.dataCount
@@ -129,37 +144,31 @@ async function readUnlocked(
     answer.good |= bit(bricks[i]!)
     answer.replies[bricks[i]!] = rep
   }
-  if (!(await isStillQuiet(ec, frame, inode, children, agreed))) return undefined
+  if (!(await isStillQuiet(ec, frame, inode, bricks, agreed))) return undefined
   const merged = mergeReplies('readv', replies as Ok<'readv'>[], geometry.dataCount)
   return userReply(ec, req, answer, merged, size)
 }
 
-/** The bricks still have the counters of `agreed`, unmarked. */
+/** `bricks` still have the counters and times of `agreed`, unmarked. */
 async function isStillQuiet(
   ec: Disperse,
   frame: Frame,
   inode: Inode,
-  children: readonly Xlator[],
+  bricks: readonly number[],
   agreed: Agreed,
 ): Promise<boolean> {
-  const loc = Loc.ofInode(inode)
   const root = frame.with({ uid: ROOT_CREDS.uid, gid: ROOT_CREDS.gid })
-  const req = { loc, op: XATTROP_ADD_ARRAY64, dict: QUERY }
-  const replies = await root.windAll(children, 'xattrop', () => req)
-  for (const rep of replies) {
-    const quiet = rep.errno === 0 ? quietCounters(rep.dict) : undefined
-    if (quiet?.version === agreed.version && quiet.size === agreed.size) continue
-    ec.agreements.end(inode.gfid)
-    return false
-  }
-  return true
+  const req = { loc: Loc.ofInode(inode), xdata: requestCounters(new Dict()) }
+  const children = bricks.map((brick) => ec.children[brick]!)
+  const replies = await root.windAll(children, 'lookup', () => req)
+  const isSame = replies.every((rep, index) => {
+    if (rep.errno !== 0 || changeTime(rep.stat) !== agreed.changed[bricks[index]!]) return false
+    const quiet = quietCounters(rep.xdata)
+    return quiet?.version === agreed.version && quiet.size === agreed.size
+  })
+  if (!isSame) ec.agreements.end(inode.gfid)
+  return isSame
 }
-
-/** Adds nothing to the counters, which the answer shows. */
-const QUERY = new Dict()
-  .setBytes(XATTR_DIRTY, words(0, 0))
-  .setBytes(XATTR_VERSION, words(0, 0))
-  .setBytes(XATTR_SIZE, word(0))
 
 /**
  * A brick's answer to a read without what lies behind the end of the file: a client that died while

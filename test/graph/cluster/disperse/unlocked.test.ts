@@ -1,7 +1,8 @@
 /** What is read without the lock right after a lookup found all bricks of one opinion. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type Clock, clock, setClock } from '../../../../src/core/clock.ts'
 import { E } from '../../../../src/core/errno.ts'
 import { Fd } from '../../../../src/core/fd.ts'
 import { Loc } from '../../../../src/core/loc.ts'
@@ -15,6 +16,22 @@ import {
 } from '../../../lib/disperse-graph.ts'
 import { vectorBytes } from '../../../lib/ec-vectors.ts'
 import { withManualClock } from '../../../lib/manual-clock.ts'
+
+/** Files made now were changed a minute ago: what was changed just now is read under the lock. */
+const system = clock
+const inAMinute = (): { sec: number; nsec: number } => {
+  const { sec, nsec } = system.realtime()
+  return { sec: sec + 60, nsec }
+}
+const later: Clock = {
+  now: () => system.now(),
+  realtime: inAMinute,
+  after: (...timer) => system.after(...timer),
+  nextDeadline: () => system.nextDeadline(),
+  random: () => system.random(),
+}
+before(() => setClock(later))
+after(() => setClock(system))
 
 const SIZE = 5000
 const content = vectorBytes(1, SIZE)
@@ -50,7 +67,7 @@ const node = (volume: DisperseGraph, brick: number, path: string) =>
 void test('a small file is read and its counters asked for, nothing locked', async () => {
   const volume = await prepared()
   assert.ok((await readAll(volume, 'f')).equals(content))
-  assert.deepEqual(takeCounts(volume), { lookup: 6, open: 6, readv: 4, xattrop: 4, flush: 6 })
+  assert.deepEqual(takeCounts(volume), { lookup: 10, open: 6, readv: 4, flush: 6 })
 })
 
 void test('a part of it that is not the end is read under the lock, as is a large file', async () => {
@@ -147,6 +164,7 @@ void test('marked, differing, missing or old: read under the lock', async () => 
 
 void test('a second after the lookup, or after a brick came or went, the lock decides', () =>
   withManualClock(async (manual) => {
+    manual.realtime = inAMinute
     for (const spoil of [
       () => manual.pass(1000),
       (v: DisperseGraph) => {
@@ -166,6 +184,14 @@ void test('a second after the lookup, or after a brick came or went, the lock de
       assert.notEqual(takeCounts(volume)['inodelk'], undefined)
     }
   }))
+
+void test('a file changed within half a minute is read under the lock', async () => {
+  const volume = await prepared()
+  setClock(system)
+  assert.ok((await readAll(volume, 'f')).equals(content))
+  setClock(later)
+  assert.notEqual(takeCounts(volume)['inodelk'], undefined)
+})
 
 void test('what this client wrote is read with its own lock', async () => {
   const volume = await prepared()
