@@ -109,8 +109,8 @@ function isOld({ changed }: Agreed): boolean {
 /**
  * A small file read to its end, right after a lookup found all bricks of one opinion: fragments of
  * K bricks, then their counters and times once more. A writer marks them before the first byte;
- * when the marks are gone its times are there (the version may be what it was). So fragments between
- * the same times and unmarked counters belong together. `undefined`: somebody is writing or has been not
+ * when the marks are gone its times are there (the version may be what it was). So fragments
+ * between the same times and unmarked counters belong together. `undefined`: somebody is writing or has been not
  * long ago, or a brick is in trouble; the lock must decide.
  */
 async function readUnlocked(
