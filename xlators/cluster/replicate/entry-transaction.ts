@@ -56,20 +56,57 @@ export async function changeEntry<K extends FopName>(
 ): Promise<EntryOutcome<K>> {
   const refused = afr.admit()
   if (refused !== 0) return { errno: refused }
+  const names = namesOfOneDirectory(what.lockees)
+  if (names === undefined) return underOwnLocks(afr, frame, what)
+  const lock = afr.directoryLock(what.lockees[0]!.directory)
+  const entered = lock.enter(frame, names)
+  const owner = entered instanceof Promise ? await entered : entered
+  if (owner === undefined) return underOwnLocks(afr, frame, what)
+  const own = frame.with({ uid: 0, gid: 0, timeFlags: 0, lkOwner: owner })
+  const transaction = new EntryTransaction(afr, what, afr.all)
+  let clean = false
+  try {
+    const outcome = await transaction.runToEnd(frame, own)
+    clean = transaction.mayEndLate
+    return outcome
+  } finally {
+    transaction.end()
+    lock.leave(names, clean)
+  }
+}
+
+/** The names that are locked, when they are all in one directory. */
+function namesOfOneDirectory(lockees: readonly EntryLockee[]): string[] | undefined {
+  const names: string[] = []
+  for (const { gfid, name } of lockees) {
+    if (name === undefined || gfid !== lockees[0]!.gfid) return undefined
+    names.push(name)
+  }
+  return names
+}
+
+/** The change locks its names for itself. */
+async function underOwnLocks<K extends FopName>(
+  afr: Replicate,
+  frame: Frame,
+  what: EntryChange<K>,
+): Promise<EntryOutcome<K>> {
   const lockees = inLockOrder(what.lockees)
-  const owner = { uid: 0, gid: 0, timeFlags: 0, lkOwner: newLockOwner() }
-  const own = frame.with(owner)
-  const locks = await lockAll(own, afr.bricks, lockees, afr.up)
-  if (locks.errno !== 0) return { errno: locks.errno }
+  const own = frame.with({ uid: 0, gid: 0, timeFlags: 0, lkOwner: newLockOwner() })
+  const directories = new Set(lockees.map(({ directory }) => afr.directoryLock(directory)))
+  for (const directory of directories) await directory.enterSingle()
+  const locks = await lockAll(own, afr.bricks, lockees, afr.up, () => {
+    for (const directory of directories) directory.met()
+  })
+  if (locks.errno !== 0) {
+    for (const directory of directories) directory.leaveSingle()
+    return { errno: locks.errno }
+  }
   const transaction = new EntryTransaction(afr, what, locks.locked)
   let late = false
   try {
-    const outcome = await transaction.run(frame, own)
+    const outcome = await transaction.runToEnd(frame, own)
     late = transaction.mayEndLate
-    if (!late) {
-      const { errno } = await transaction.postOp(own)
-      if (errno !== 0 && outcome.errno === 0) return { errno }
-    }
     return outcome
   } finally {
     afr.background('afr-unlock', { ...own.creds }, async (end) => {
@@ -78,6 +115,7 @@ export async function changeEntry<K extends FopName>(
       } finally {
         transaction.end()
         await unlockAll(end, afr.bricks, lockees, locks.held)
+        for (const directory of directories) directory.leaveSingle()
       }
     })
   }
@@ -157,7 +195,15 @@ class EntryTransaction<K extends FopName> {
     return this.#failed === 0
   }
 
-  async run(frame: Frame, own: Frame): Promise<EntryOutcome<K>> {
+  /** With what must be on record before the user is told. */
+  async runToEnd(frame: Frame, own: Frame): Promise<EntryOutcome<K>> {
+    const outcome = await this.#run(frame, own)
+    if (this.mayEndLate) return outcome
+    const { errno } = await this.postOp(own)
+    return errno !== 0 && outcome.errno === 0 ? { errno } : outcome
+  }
+
+  async #run(frame: Frame, own: Frame): Promise<EntryOutcome<K>> {
     const afr = this.#afr
     if (!afr.quorum.in(this.#locked)) return { errno: E.NOTCONN }
     if (isBadAlone(afr, this.#locked)) return { errno: E.IO }

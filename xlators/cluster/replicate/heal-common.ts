@@ -9,7 +9,7 @@ import { Loc } from '../../../src/core/loc.ts'
 import { bit, bricksOf, count, has } from '../common/mask.ts'
 import { BAD_INODE, type Slot } from './change-log.ts'
 import type { Replicate } from './index.ts'
-import { type Lockee, lockAll, lockMost, unlockAll } from './locks.ts'
+import { type EntryLockee, type Lockee, lockAll, lockMost, unlockAll } from './locks.ts'
 import { everywhere } from './open.ts'
 import { favoriteCopy } from './split-brain.ts'
 
@@ -39,6 +39,8 @@ export async function underLock<T extends HealResult>(
   job: () => Promise<T>,
 ): Promise<T | { errno: Errno }> {
   if (afr.up !== afr.all) return { errno: E.NOTCONN }
+  // Names that this mount keeps locked are given back.
+  if ('directory' in lockee) afr.contendedHere((lockee as EntryLockee).gfid)
   const locks =
     how === 'wait'
       ? await lockAll(frame, afr.bricks, [lockee], afr.all)

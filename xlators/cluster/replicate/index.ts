@@ -4,7 +4,9 @@
  *
  * As stock 10.3 on the bricks, except: a change is marked once per lock rather than per fop; a
  * brick that failed in a lock gets no more changes in it; fds are reached through anonymous fds on
- * bricks where they could not be opened; bricks that want the lock back are heard (contention).
+ * bricks where they could not be opened; bricks that want the lock back are heard (contention);
+ * changes of names in quick succession share one lock of their directory, changes of metadata one
+ * of their object.
  */
 import { assert } from '../../../src/core/assert.ts'
 import { clock } from '../../../src/core/clock.ts'
@@ -26,7 +28,8 @@ import { bit, bricksOf, has } from '../common/mask.ts'
 import { OverBricks } from '../common/over-bricks.ts'
 import { UpState } from '../common/up-state.ts'
 import * as attributes from './attributes.ts'
-import { ChangeLog, DATA, type METADATA } from './change-log.ts'
+import { ChangeLog, DATA, METADATA } from './change-log.ts'
+import { DirectoryLock } from './directory-lock.ts'
 import * as entry from './entry.ts'
 import { Halo } from './halo.ts'
 import { ReplicateHeals } from './heal-queue.ts'
@@ -99,6 +102,8 @@ export class Replicate extends OverBricks<typeof options> {
   /** Locks in use or kept, and of them those that later fops may share, by kind. */
   readonly #locks = new Set<InodeLock>()
   readonly #shared: readonly [Map<Gfid, InodeLock>, Map<Gfid, InodeLock>] = [new Map(), new Map()]
+  /** Directories with all names locked. */
+  readonly #keptDirectories = new Set<DirectoryLock>()
   /** When something was logged of a path, oldest first. */
   readonly #told = new Map<string, number>()
   /** Ends of transactions nobody waits for. */
@@ -149,7 +154,7 @@ export class Replicate extends OverBricks<typeof options> {
   override async drain(): Promise<void> {
     this.#draining = true
     this.releaseLocks()
-    if (this.#locks.size === 0 && this.#jobs === 0) return
+    if (this.lockCount === 0) return
     await new Promise<void>((resolve) => {
       this.#drained = resolve
     })
@@ -364,6 +369,28 @@ export class Replicate extends OverBricks<typeof options> {
   /** A heal wants the locks of an object: what is only kept for later is let go. */
   contendedHere(gfid: Gfid): void {
     for (const shared of this.#shared) shared.get(gfid)?.contended()
+    for (const lock of this.#keptDirectories) if (lock.directory.gfid === gfid) lock.giveUp()
+  }
+
+  directoryLock(directory: Inode): DirectoryLock {
+    const state = this.state(directory)
+    state.names ??= new DirectoryLock(this, directory)
+    return state.names
+  }
+
+  /** Whether locks of names may be kept for later changes. */
+  get keepsNames(): boolean {
+    const { options } = this
+    const wanted = options['eager-lock'] && options['optimistic-change-log'] && this.delayMs > 0
+    return wanted && this.thinArbiter === undefined
+  }
+
+  namesKept(lock: DirectoryLock): void {
+    this.#keptDirectories.add(lock)
+  }
+
+  namesFreed(lock: DirectoryLock): void {
+    this.#keptDirectories.delete(lock)
   }
 
   /** The shared lock for data, where there is one. */
@@ -381,11 +408,12 @@ export class Replicate extends OverBricks<typeof options> {
   /** Lets every lock go that no fop uses, the others when their fops are done. */
   releaseLocks(): void {
     for (const lock of this.#locks) lock.contended()
+    for (const lock of this.#keptDirectories) lock.giveUp()
   }
 
   /** Locks held or waited for, and ends of transactions under way; for tests and dumps. */
   get lockCount(): number {
-    return this.#locks.size + this.#jobs
+    return this.#locks.size + this.#keptDirectories.size + this.#jobs
   }
 
   /** Runs the end of a transaction whose user has been answered. */
@@ -398,7 +426,7 @@ export class Replicate extends OverBricks<typeof options> {
   }
 
   #checkDrained(): void {
-    if (this.#locks.size === 0 && this.#jobs === 0) this.#drained?.()
+    if (this.lockCount === 0) this.#drained?.()
   }
 
   /** The change log of `inode` could not be settled: the mark stays for a heal to find. */
@@ -479,12 +507,17 @@ export class Replicate extends OverBricks<typeof options> {
     }
     for (const brick of bricksOf(changed | told)) this.#state.brick(brick, has(used, brick))
     for (const lock of this.#locks) lock.bricksChanged()
+    if (changed !== 0) for (const lock of this.#keptDirectories) lock.giveUp()
   }
 
   #upcall(event: Event & { type: 'upcall' }, from: Xlator | undefined): void {
     const { upcall } = event
     if (upcall.type === 'inodelk-contention' && upcall.domain === this.name) {
       this.dataLock(upcall.gfid)?.contended()
+      return
+    }
+    if (upcall.type === 'inodelk-contention' && upcall.domain === `${this.name}:metadata`) {
+      this.#shared[METADATA].get(upcall.gfid)?.contended()
       return
     }
     if (upcall.type === 'inodelk-contention' && upcall.domain === NOTIFY) {

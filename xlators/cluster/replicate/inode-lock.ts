@@ -24,6 +24,12 @@ export interface Use {
   readonly end: number
 }
 
+/**
+ * Programs that copy trees set mode, owner and times one after the other. The bricks tell who else
+ * wants the lock, but not who wants to remove the object.
+ */
+const METADATA_KEPT_MS = 20
+
 export const WHOLE: Use = { start: 0, end: Number.POSITIVE_INFINITY }
 
 type Entered = { errno: 0; session: Session } | { errno: Errno }
@@ -48,7 +54,10 @@ export class InodeLock {
   #releasing: Promise<void> | undefined
   /** Another client asked while the lock was still being taken. */
   #contended = false
+  /** Runs since the first leave after it ended; looks at `#leftAt` when it is due. */
   #idle: Timer | undefined
+  /** Monotonic ms. */
+  #leftAt = 0
 
   constructor(
     afr: Replicate,
@@ -77,8 +86,6 @@ export class InodeLock {
 
   /** Waits for this fop's turn and for the lock on the bricks. A success needs a `leave`. */
   async enter(frame: Frame, use: Use, fd: Fd | undefined): Promise<Entered> {
-    this.#idle?.clear()
-    this.#idle = undefined
     if (this.#turns.running === 0 && this.#session?.isOver === true) this.release()
     const turn = this.#turns.begin(use)
     if (turn !== undefined) await turn
@@ -107,9 +114,29 @@ export class InodeLock {
       if (!this.busy && this.#acquiring === undefined) this.#afr.dropLock(this)
       return
     }
-    const delayMs = this.#afr.delayMs
-    if (!delay || !this.eager || session.isOver || delayMs === 0) this.release(!delay)
-    else this.#idle = clock.after(delayMs, () => this.release())
+    const keptMs = this.#keptMs(session, delay)
+    if (keptMs === 0) {
+      this.release(!delay)
+      return
+    }
+    this.#leftAt = clock.now()
+    this.#idle ??= clock.after(keptMs, () => this.#idleDue(keptMs))
+  }
+
+  /** How long the next fop is waited for; 0 = not at all. */
+  #keptMs(session: Session, delay: boolean): number {
+    const { delayMs } = this.#afr
+    if (!this.eager || session.isOver || delayMs === 0) return 0
+    if (delay) return delayMs
+    return session.isOptimistic ? Math.min(delayMs, METADATA_KEPT_MS) : 0
+  }
+
+  #idleDue(keptMs: number): void {
+    this.#idle = undefined
+    if (this.#turns.running > 0) return
+    const leftMs = this.#leftAt + keptMs - clock.now()
+    if (leftMs > 0) this.#idle = clock.after(leftMs, () => this.#idleDue(keptMs))
+    else this.release()
   }
 
   /** Another client waits for the lock, or this one shuts down. */

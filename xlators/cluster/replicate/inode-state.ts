@@ -1,6 +1,7 @@
 /** What this mount knows of the copies of one object (the inode context of AFR). */
 
 import type { Timer } from '../../../src/core/clock.ts'
+import type { DirectoryLock } from './directory-lock.ts'
 
 export class InodeState {
   /** The set of connected bricks the masks below were learned with; -1 for never. */
@@ -20,6 +21,8 @@ export class InodeState {
   choiceEnds: Timer | undefined
   /** The copy that favorite-child-policy takes in a split-brain; -1 for none. */
   favorite = -1
+  /** Of a directory in which this mount changed names. */
+  names: DirectoryLock | undefined
 
   /** Bricks good for both content and attributes. */
   get readable(): number {

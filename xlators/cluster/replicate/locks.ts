@@ -17,6 +17,7 @@ import {
 } from '../../../src/core/fop.ts'
 import { type Frame, NO_LK_OWNER } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
+import type { Inode } from '../../../src/core/inode.ts'
 import type { Loc } from '../../../src/core/loc.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
 import { bit, bricksOf, count } from '../common/mask.ts'
@@ -61,6 +62,7 @@ export function rangeLockee(
 }
 
 export interface EntryLockee extends Lockee {
+  readonly directory: Inode
   readonly gfid: Gfid
   readonly name: string | undefined
 }
@@ -70,6 +72,7 @@ const ENTRY_COMMANDS = { try: ENTRYLK_LOCK_NB, wait: ENTRYLK_LOCK, unlock: ENTRY
 /** A name in a directory; all of them without `name`. */
 export function entryLockee(domain: string, directory: Loc, name: string | undefined): EntryLockee {
   return {
+    directory: directory.inode,
     gfid: directory.gfid,
     name,
     send: (frame, brick, command) =>
@@ -93,17 +96,33 @@ export function inLockOrder(lockees: readonly EntryLockee[]): EntryLockee[] {
   })
 }
 
-/** Takes all `lockees` on the bricks in `targets`; at least one brick holds them all, or it fails. */
+/**
+ * Takes all `lockees` on the bricks in `targets`; at least one brick holds them all, or it fails.
+ * `onContended`: somebody else has one of them, it is going to take longer.
+ */
 export async function lockAll(
   frame: Frame,
   bricks: readonly Xlator[],
   lockees: readonly Lockee[],
   targets: number,
+  onContended?: () => void,
 ): Promise<Locks> {
   const tried = await tryAll(frame, bricks, lockees, targets)
   if (!tried.contended) return outcome(frame, bricks, lockees, tried)
+  onContended?.()
   await unlockAll(frame, bricks, lockees, tried.held)
   return outcome(frame, bricks, lockees, await waitForAll(frame, bricks, lockees, targets))
+}
+
+/** Takes `lockee` where nobody is in the way: the bricks that gave it, and whether one did not. */
+export async function lockNow(
+  frame: Frame,
+  bricks: readonly Xlator[],
+  lockee: Lockee,
+  targets: number,
+): Promise<{ held: number; contended: boolean }> {
+  const { held, contended } = await tryAll(frame, bricks, [lockee], targets)
+  return { held: held[0]!, contended }
 }
 
 /**
