@@ -193,6 +193,7 @@ const BRIDGE_KEYS = [
   'fopen-keep-cache',
   'auto-invalidation',
   'use-readdirp',
+  'prime-lookups',
   'kernel-writeback-cache',
   'attr-times-granularity',
   'lru-limit',

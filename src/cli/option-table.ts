@@ -416,6 +416,14 @@ export const cliOptions = define({
     group: fuse,
     help: 'directory listings carry attributes',
   },
+  'prime-lookups': {
+    type: 'bool',
+    argument: 'BOOL',
+    bare: 'on',
+    default: 'off',
+    group: fuse,
+    help: 'list a directory of which many names are looked up (not in stock)',
+  },
   'kernel-writeback-cache': {
     type: 'bool',
     argument: 'BOOL',

@@ -11,6 +11,11 @@ export interface Freshness {
   attributes(inode: Inode, stat: Iatt): number
   /** Of the name, just answered to be the inode's. */
   name(parent: Inode, name: string, inode: Inode): number
+  /**
+   * Attributes and name as a listing or lookup showed them, if they may still be believed, and when
+   * that began, monotonic ms. The inode's translators may not have seen a lookup of it.
+   */
+  listed(parent: Inode, name: string, inode: Inode): { stat: Iatt; at: number } | undefined
   /** Anything is known about it at all. */
   readonly on: boolean
 }

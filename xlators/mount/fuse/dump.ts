@@ -27,6 +27,9 @@ export function dumpBridge(bridge: FuseBridge, sink: DumpSink): void {
   sink.pair('use_readdirp', options['use-readdirp'])
   sink.pair('open_files', bridge.files.count)
   sink.pair('inodes', bridge.table.size)
+  const { counts, kept } = bridge.listings.primer
+  sink.pair('primed_names_kept', kept)
+  for (const [key, count] of Object.entries(counts)) sink.pair(`primed_${key}`, count)
 }
 
 /** One line for each open file; stock shows none. */

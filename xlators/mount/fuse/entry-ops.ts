@@ -5,7 +5,7 @@ import { E, type Errno } from '../../../src/core/errno.ts'
 import { Fd } from '../../../src/core/fd.ts'
 import type { Ok, Rep } from '../../../src/core/fop.ts'
 import { newGfid } from '../../../src/core/gfid.ts'
-import type { Iatt } from '../../../src/core/iatt.ts'
+import { type Iatt, isDir } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { O_TRUNC } from '../../../src/core/open-flags.ts'
@@ -52,8 +52,17 @@ export class EntryOps implements Ops {
     return { mode: input.mode & ~input.umask, umask: input.umask, xdata }
   }
 
+  readonly #naming = (change: () => Promise<void>): Promise<void> =>
+    this.#bridge.listings.primer.whileChanging(change)
+
   /** A creating request: the new name's loc goes to `make`, its reply to the kernel. */
-  readonly #makeEntry = async (
+  readonly #makeEntry = (
+    request: FuseRequest,
+    name: string,
+    make: (loc: Loc) => Rep<'mknod'> | Promise<Rep<'mknod'>>,
+  ): Promise<void> => this.#naming(() => this.#make(request, name, make))
+
+  readonly #make = async (
     request: FuseRequest,
     name: string,
     make: (loc: Loc) => Rep<'mknod'> | Promise<Rep<'mknod'>>,
@@ -66,7 +75,13 @@ export class EntryOps implements Ops {
     this.#bridge.replyEntry(request, loc.inode, parent, name, rep.stat)
   }
 
-  readonly #removeEntry = async (
+  readonly #removeEntry = (
+    request: FuseRequest,
+    name: string,
+    fop: 'unlink' | 'rmdir',
+  ): Promise<void> => this.#naming(() => this.#remove(request, name, fop))
+
+  readonly #remove = async (
     request: FuseRequest,
     name: string,
     fop: 'unlink' | 'rmdir',
@@ -123,17 +138,29 @@ export class EntryOps implements Ops {
   lookup: Ops['lookup'] = async (request, name) => {
     const parent = await this.#parentOf(request, request.nodeid)
     if (typeof parent === 'number') return void request.error(parent)
+    const { primer } = this.#bridge.listings
+    if (primer.answer(request, parent, name)) return
     const known = this.#bridge.table.child(parent, name)
     if (known !== undefined) {
       const loc = Loc.ofName(parent, name, known)
-      const rep = await request.frame.wind(request.top, 'lookup', { loc })
-      if (rep.errno === 0) return this.#found(request, known, parent, name, rep.stat)
+      const asking = request.frame.wind(request.top, 'lookup', { loc })
+      const rep = await asking
+      if (rep.errno === 0) {
+        this.#found(request, known, parent, name, rep.stat)
+        const wasAsked = asking instanceof Promise
+        if (wasAsked && !isDir(rep.stat)) primer.lookedUp(request, parent, name)
+        return
+      }
       if (rep.errno === E.NOENT) this.#bridge.table.unlinkName(parent, name)
     }
     // Nothing known, or what was known is no longer true: ask as for the first time.
     const loc = Loc.ofName(parent, name, this.#bridge.table.newInode())
     const rep = await request.frame.wind(request.top, 'lookup', { loc, xdata: withNewGfid() })
-    if (rep.errno === 0) return this.#found(request, loc.inode, parent, name, rep.stat)
+    if (rep.errno === 0) {
+      this.#found(request, loc.inode, parent, name, rep.stat)
+      if (!isDir(rep.stat)) primer.lookedUp(request, parent, name)
+      return
+    }
     const { negativeValid } = this.#bridge
     if (rep.errno === E.NOENT && negativeValid.sec + negativeValid.nsec > 0) {
       request.negativeEntry(negativeValid)
@@ -168,7 +195,12 @@ export class EntryOps implements Ops {
     )
   }
 
-  create: Ops['create'] = async (request, input) => {
+  create: Ops['create'] = (request, input) => this.#naming(() => this.#create(request, input))
+
+  readonly #create = async (
+    request: FuseRequest,
+    input: Parameters<Ops['create']>[1],
+  ): Promise<void> => {
     const flags = brickFlags(input.flags, this.#bridge.writeback)
     const parent = await this.#parentOf(request, request.nodeid)
     if (typeof parent === 'number') return void request.error(parent)
@@ -192,7 +224,12 @@ export class EntryOps implements Ops {
     return this.#removeEntry(request, name, 'rmdir')
   }
 
-  rename: Ops['rename'] = async (request, { newdir, oldname, newname }) => {
+  rename: Ops['rename'] = (request, input) => this.#naming(() => this.#rename(request, input))
+
+  readonly #rename = async (
+    request: FuseRequest,
+    { newdir, oldname, newname }: Parameters<Ops['rename']>[1],
+  ): Promise<void> => {
     const oldParent = await this.#parentOf(request, request.nodeid)
     if (typeof oldParent === 'number') return void request.error(oldParent)
     const newParent = await this.#parentOf(request, newdir)
@@ -213,7 +250,12 @@ export class EntryOps implements Ops {
     request.ok()
   }
 
-  link: Ops['link'] = async (request, { oldnodeid, name }) => {
+  link: Ops['link'] = (request, input) => this.#naming(() => this.#link(request, input))
+
+  readonly #link = async (
+    request: FuseRequest,
+    { oldnodeid, name }: Parameters<Ops['link']>[1],
+  ): Promise<void> => {
     const source = await this.#parentOf(request, oldnodeid)
     if (typeof source === 'number') return void request.error(stale(source))
     const parent = await this.#parentOf(request, request.nodeid)

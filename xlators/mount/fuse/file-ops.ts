@@ -100,6 +100,7 @@ export class FileOps implements Ops {
       const refused = await dropPrivileges(this.#bridge, request, inode, undefined)
       if (refused !== 0) return void request.error(refused)
     }
+    this.#bridge.listings.primer.opened(inode)
     const fd = new Fd(inode, flags, request.pid)
     const now = clock.now()
     const seen = this.#bridge.seen.get(inode)

@@ -306,9 +306,7 @@ export class FuseBridge extends Xlator<typeof options> {
     this.#next = undefined
     this.#nextReported = false
     const old = this.#active
-    if (old !== undefined) {
-      await this.#drain(old)
-    }
+    if (old !== undefined) await this.#drain(old)
     this.#active = { graph, requests: 0, retired: false }
     this.kernelCache.use(graph)
     const first = await this.#lookupRoot(graph)
@@ -329,12 +327,12 @@ export class FuseBridge extends Xlator<typeof options> {
   stayHome(file: OpenFile, home: Serving): void {
     home.requests++
     file.home = home
-    file.ended = () => this.#leave(home as ActiveGraph)
+    file.ended = () => this.leave(home)
   }
 
   /** Takes a request off its graph; resolves when the newest one, or the file's own, serves it. */
   async moveOn(request: FuseRequest, file: OpenFile): Promise<void> {
-    this.#leave(request.serving as ActiveGraph)
+    this.leave(request.serving as Serving)
     request.serving = undefined
     while (this.#switching !== undefined) await this.#switching
     assert(this.#active !== undefined, 'a request outlived its graph and there is no other')
@@ -343,15 +341,16 @@ export class FuseBridge extends Xlator<typeof options> {
 
   #serveBy(request: FuseRequest, serving: Serving): void {
     if (request.serving === serving) return
-    if (request.serving !== undefined) this.#leave(request.serving as ActiveGraph)
+    if (request.serving !== undefined) this.leave(request.serving)
     request.serving = serving
     serving.requests++
   }
 
   /** A request is through with a graph; the last one ends a graph that was replaced. */
-  #leave(serving: ActiveGraph): void {
+  leave(serving: Serving): void {
     serving.requests--
-    if (serving.retired && serving.requests === 0) this.onRetired(serving.graph)
+    const { retired, requests, graph } = serving as ActiveGraph
+    if (retired && requests === 0) this.onRetired(graph)
   }
 
   /** Waits, not for ever, until nothing is under way on a graph. */
@@ -437,7 +436,7 @@ export class FuseBridge extends Xlator<typeof options> {
   #finish(entry: (typeof opcodes)[number], request: FuseRequest): void {
     request.frame.stack.end()
     request.cleanup?.()
-    if (request.serving !== undefined) this.#leave(request.serving as ActiveGraph)
+    if (request.serving !== undefined) this.leave(request.serving)
     request.serving = undefined
     if (!request.answered && !entry.oneWay) {
       this.log.error(`${entry.name} was not answered: this is a bug`)

@@ -48,6 +48,7 @@ export class KernelCache {
   use(graph: Graph): void {
     this.lost()
     this.#freshness = graph.xlators.find((xl) => xl.freshness !== undefined)?.freshness
+    this.#bridge.listings.primer.use(graph)
   }
 
   /** Others' changes are told, so that listings may be kept. */
@@ -56,18 +57,20 @@ export class KernelCache {
     return allowed && this.#freshness?.on === true
   }
 
-  /** For attributes just answered. */
-  attributes(inode: Inode, stat: Iatt): Validity {
-    if (this.#freshness === undefined || !this.#mayLeaseAttributes) return this.#attr
+  /** For attributes just answered; `leftMs`: what is left of the timeouts if they were not. */
+  attributes(inode: Inode, stat: Iatt, leftMs?: number): Validity {
+    const unleased = leftMs === undefined ? this.#attr : validity(leftMs / 1000)
+    if (this.#freshness === undefined || !this.#mayLeaseAttributes) return unleased
     const ms = this.#freshness.attributes(inode, stat)
-    return ms <= this.#attrMs ? this.#attr : this.#lease(ms)
+    return ms <= this.#attrMs ? unleased : this.#lease(ms)
   }
 
-  /** For a name just answered. */
-  entry(parent: Inode, name: string, inode: Inode): Validity {
-    if (this.#freshness === undefined || !this.#mayLeaseEntries) return this.#entry
+  /** For a name just answered; `leftMs` likewise. */
+  entry(parent: Inode, name: string, inode: Inode, leftMs?: number): Validity {
+    const unleased = leftMs === undefined ? this.#entry : validity(leftMs / 1000)
+    if (this.#freshness === undefined || !this.#mayLeaseEntries) return unleased
     const ms = this.#freshness.name(parent, name, inode)
-    return ms <= this.#entryMs ? this.#entry : this.#lease(ms)
+    return ms <= this.#entryMs ? unleased : this.#lease(ms)
   }
 
   #lease(ms: number): Validity {
@@ -78,6 +81,7 @@ export class KernelCache {
   /** Changes may have gone untold: the kernel forgets everything that was leased. */
   lost(): void {
     this.generation++
+    this.#bridge.listings.primer.dropAll()
     if (!this.#leased) return
     this.#leased = false
     const { table, invalidator, protoMinor } = this.#bridge
@@ -115,5 +119,6 @@ export class KernelCache {
 
   stop(): void {
     this.#timer?.clear()
+    this.#bridge.listings.primer.dropAll()
   }
 }

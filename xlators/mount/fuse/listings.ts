@@ -9,6 +9,7 @@ import { FOPEN_CACHE_DIR, FOPEN_KEEP_CACHE } from '../../../src/fuse/abi.ts'
 import type { FuseRequest } from '../../../src/fuse/request.ts'
 import type { OpenFile } from './files.ts'
 import type { FuseBridge } from './index.ts'
+import { Primer } from './primer.ts'
 import { stale } from './rules.ts'
 import { Seen } from './seen.ts'
 
@@ -19,10 +20,12 @@ import { Seen } from './seen.ts'
 const LISTING_MS = 30_000
 
 export class Listings {
+  readonly primer: Primer
   readonly #bridge: FuseBridge
 
   constructor(bridge: FuseBridge) {
     this.#bridge = bridge
+    this.primer = new Primer(bridge)
   }
 
   /** Names of the directory changed. */

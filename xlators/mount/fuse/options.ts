@@ -75,6 +75,11 @@ export const options = defineOptions({
     default: 'on',
     description: 'Read directories with attributes.',
   },
+  'prime-lookups': {
+    type: 'bool',
+    default: 'off',
+    description: 'List a directory of which many names are looked up, and answer from that.',
+  },
   'kernel-writeback-cache': {
     type: 'bool',
     default: 'off',

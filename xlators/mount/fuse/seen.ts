@@ -1,4 +1,5 @@
 import type { Iatt } from '../../../src/core/iatt.ts'
+import type { LookupRun } from './primer.ts'
 
 /** A directory's listing that the kernel may keep. */
 export interface Listing {
@@ -23,6 +24,8 @@ export class Seen {
   /** The kernel may have pages of it. */
   pages = false
   listing: Listing | undefined
+  /** Of a directory: names looked up in it lately. */
+  run: LookupRun | undefined
   /** The last LOOKUP of it: whose it was, when it began and when it was answered, monotonic ms. */
   #lookupPid = 0
   #lookupBegan = 0

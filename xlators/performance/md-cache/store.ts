@@ -136,6 +136,13 @@ export class Store implements Freshness {
     return this.#nameLeft(entry, parent, name, inode)
   }
 
+  listed(parent: Inode, name: string, inode: Inode): { stat: Iatt; at: number } | undefined {
+    const entry = this.#entries.get(inode)
+    if (entry?.stat === undefined || this.#statLeft(inode, entry) <= 0) return undefined
+    if (this.#nameLeft(entry, parent, name, inode) <= 0) return undefined
+    return { stat: entry.stat, at: Math.min(entry.statAt, entry.namedAt) }
+  }
+
   /** Another client made, removed or moved names in the directory. */
   shared(directory: Inode): void {
     this.#entries.need(directory, () => new Entry()).sharedAt = this.#stamps.next()
