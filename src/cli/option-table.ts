@@ -420,7 +420,7 @@ export const cliOptions = define({
     type: 'bool',
     argument: 'BOOL',
     bare: 'on',
-    default: 'off',
+    default: 'on',
     group: fuse,
     help: 'list a directory of which many names are looked up (not in stock)',
   },

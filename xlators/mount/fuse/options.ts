@@ -77,7 +77,7 @@ export const options = defineOptions({
   },
   'prime-lookups': {
     type: 'bool',
-    default: 'off',
+    default: 'on',
     description: 'List a directory of which many names are looked up, and answer from that.',
   },
   'kernel-writeback-cache': {
