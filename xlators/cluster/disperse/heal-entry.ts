@@ -86,7 +86,7 @@ async function readCounters(
   return counters
 }
 
-/** Lists the directory on every participant and heals each name once. */
+/** Lists the directory on every participant and heals each name once, on all of them. */
 async function healNames(
   ec: Disperse,
   frame: Frame,
@@ -108,7 +108,8 @@ async function healNames(
           done.add(name)
           const healed = await healName(ec, frame, dir, name)
           if (healed.errno !== 0) return healed
-          if (count(healed.bad) > 0) return { errno: E.IO }
+          // Those of a brick that was away for this one name are not healed.
+          if ((participants & ~healed.good) !== 0) return { errno: E.IO }
         }
         if (rep.eof || rep.entries.length === 0) break
         off = rep.entries.at(-1)!.off

@@ -95,7 +95,10 @@ async function healLocked(
     return { errno: E.IO }
   }
   const [only] = census.found.values()
-  if (only === undefined || census.missing === 0) return { errno: 0, good: held, bad: 0 }
+  // A brick that said neither, lost meanwhile, may lack it.
+  const answered = census.missing | (only?.mask ?? 0)
+  const silent = held & ~answered
+  if (only === undefined || census.missing === 0) return { errno: 0, good: answered, bad: silent }
   // Fewer than it takes to be read, and a brick that is away may settle it: created here, each side
   // would have half of the bricks for ever.
   if (count(only.mask) < dataCount) {
@@ -107,7 +110,7 @@ async function healLocked(
   // The new copy is empty and belongs to root: its own heal does the rest.
   const { stat } = only.reply
   if (failed === 0) ec.heals.known(ec.graph.inodes.findOrNew(stat.gfid, stat.mode & S_IFMT), false)
-  return { errno: 0, good: held & ~failed, bad: failed }
+  return { errno: 0, good: answered & ~failed, bad: silent | failed }
 }
 
 /**

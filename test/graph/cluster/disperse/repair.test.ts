@@ -213,6 +213,35 @@ void test('times that a kill of everything left different are made the latest', 
   }
 })
 
+void test('a brick that is away while one name of a directory is healed stays behind', async () => {
+  const volume = await disperseGraph(4, 2, { 'background-heals': '0' })
+  volume.bricks[2]!.up = false
+  for (const name of ['f', 'g']) await volume.mount.close(await newFile(volume, name))
+  await letGo(volume)
+  volume.bricks[2]!.up = true
+  const { root } = volume.bench.graph.inodes
+  const heal = { loc: Loc.ofInode(root), name: 'trusted.ec.heal' }
+  for (const lost of ['lookup', 'inodelk'] as const) {
+    // Its connection breaks, and is back before anything else is asked of it.
+    let left = lost === 'lookup' ? 1 : 4
+    volume.bricks[2]!.fail = (fop, req) => {
+      const counts = fop === lost && (fop === 'inodelk' || req.loc?.name !== undefined)
+      return counts && --left === 0 ? E.NOTCONN : undefined
+    }
+    await volume.bench.run('getxattr', heal)
+    assert.ok(left <= 0, 'it was not lost')
+    volume.bricks[2]!.fail = undefined
+    await letGo(volume)
+    assert.notEqual(xattr(volume, 0, '/', 'version'), xattr(volume, 2, '/', 'version'), lost)
+    assert.match(xattr(volume, 0, '/', 'dirty') ?? '', /[1-9]/, lost)
+  }
+  await volume.bench.ok('getxattr', heal)
+  await letGo(volume)
+  for (const name of ['f', 'g']) assert.notEqual(volume.bricks[2]!.store.at(`/${name}`), undefined)
+  assert.equal(xattr(volume, 0, '/', 'version'), xattr(volume, 2, '/', 'version'))
+  assert.match(xattr(volume, 0, '/', 'dirty') ?? '', /^0+$/)
+})
+
 void test('a brick that misses a rename for one directory is behind in the other, too', async () => {
   const volume = await disperseGraph(4, 2, { 'background-heals': '0' })
   const { bench, mount } = volume
