@@ -6,6 +6,7 @@ import { E } from '../../../../src/core/errno.ts'
 import { newGfid } from '../../../../src/core/gfid.ts'
 import { Loc } from '../../../../src/core/loc.ts'
 import { Codec } from '../../../../xlators/cluster/disperse/codec/codec.ts'
+import { noDisk } from '../../../lib/disk-store.ts'
 import {
   checkFragments,
   type DisperseGraph,
@@ -266,7 +267,9 @@ void test('a brick that misses a rename for one directory is behind in the other
   assert.notEqual(xattr(volume, 0, '/', 'version'), xattr(volume, 2, '/', 'version'))
 })
 
-void test('a repair whose healer died is finished by whoever meets it', async () => {
+void test('a repair whose healer died is finished by whoever meets it', {
+  skip: noDisk,
+}, async () => {
   const volume = await disperseGraph(4, 2)
   const content = vectorBytes(1, 40_000)
   await volume.mount.close(await newFile(volume, 'f', content))

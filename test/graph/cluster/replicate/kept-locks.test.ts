@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { SET_ATTR_MODE } from '../../../../src/core/iatt.ts'
+import { noDisk } from '../../../lib/disk-store.ts'
 import { type ManualClock, withManualClock } from '../../../lib/manual-clock.ts'
 import {
   letGo,
@@ -105,7 +106,9 @@ void describe('names of a directory', () => {
     })
   })
 
-  void test('another client waits a moment, and is then left in peace', async () => {
+  void test('another client waits a moment, and is then left in peace', {
+    skip: noDisk,
+  }, async () => {
     const ours = await prepared()
     const theirs = await others(ours)
     await withManualClock(async (manual) => {
