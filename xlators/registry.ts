@@ -6,6 +6,7 @@ type Loader = () => Promise<{ default: XlatorDefinition }>
 export const registry: Readonly<Record<string, Loader>> = {
   'cluster/disperse': () => import('./cluster/disperse/index.ts'),
   'cluster/distribute': () => import('./cluster/distribute/index.ts'),
+  'cluster/nufa': () => import('./cluster/nufa/index.ts'),
   'cluster/replicate': () => import('./cluster/replicate/index.ts'),
   'debug/delay-gen': () => import('./debug/delay-gen/index.ts'),
   'debug/error-gen': () => import('./debug/error-gen/index.ts'),

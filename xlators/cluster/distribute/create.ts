@@ -68,11 +68,9 @@ async function makeFile<K extends 'create' | 'mknod'>(
   const { hashed, forced, parent } = placed
   if (forced !== undefined) return makeAt(dht, frame, fop, req, placed, forced, false)
   if (dht.isDecommissioned(hashed)) return placeAgain(dht, frame, fop, req, placed)
-  if (dht.space.isFilled(hashed)) {
-    const layout = dht.inodes.get(parent)?.layout
-    const other = layout === undefined ? hashed : dht.space.substitute(layout, hashed)
-    if (other !== hashed) return makeAt(dht, frame, fop, req, placed, other, false)
-  }
+  const place = dht.place(hashed, parent)
+  const sub = place instanceof Promise ? await place : place
+  if (sub !== hashed) return makeAt(dht, frame, fop, req, placed, sub, false)
   const rep = await makeAt(dht, frame, fop, req, placed, hashed, fop === 'create')
   if (rep.errno === 0 || !preopFailed(rep)) return rep
   return placeAgain(dht, frame, fop, req, placed)

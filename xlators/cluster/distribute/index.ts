@@ -25,7 +25,13 @@ import {
   type UpEvent,
 } from '../../../src/core/event.ts'
 import type { Fd } from '../../../src/core/fd.ts'
-import { type Fop, type FopName, type FopTable, fopNames } from '../../../src/core/fop.ts'
+import {
+  type Fop,
+  type FopName,
+  type FopTable,
+  fopNames,
+  type MaybePromise,
+} from '../../../src/core/fop.ts'
 import { type Gfid, gfidText, NULL_GFID } from '../../../src/core/gfid.ts'
 import type { Iatt } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
@@ -402,6 +408,13 @@ export class Distribute extends Xlator<typeof options> {
 
   isDecommissioned(sub: Xlator): boolean {
     return this.#decommissioned.has(sub)
+  }
+
+  /** Where a new file of `parent` goes that is meant for `sub`: there, if it is not full. */
+  place(sub: Xlator, parent: Inode): MaybePromise<Xlator> {
+    if (!this.space.isFilled(sub)) return sub
+    const layout = this.inodes.get(parent)?.layout
+    return layout === undefined ? sub : this.space.substitute(layout, sub)
   }
 
   decommission(sub: Xlator): void {
