@@ -153,8 +153,34 @@ export class SimMount {
     if (linked !== undefined) this.table.countLookup(linked)
   }
 
-  /** lookup of every component; the last reply. Known names are revalidated, stale ones retried. */
+  /**
+   * lookup of every component; the last reply. Known names are revalidated, stale ones retried. When
+   * a directory on the way is gone they are all looked up again, as the kernel does.
+   */
   async lookup(path: string): Promise<Ok<'lookup'>> {
+    try {
+      return await this.#lookup(path)
+    } catch (error) {
+      const isStale = error instanceof FopFailure && error.errno === E.STALE
+      if (!isStale || !this.#forgetDirectories(path)) throw error
+      return this.#lookup(path)
+    }
+  }
+
+  /** False: none of them was known. */
+  #forgetDirectories(path: string): boolean {
+    const known: [Inode, string][] = []
+    let dir: Inode | undefined = this.table.root
+    for (const name of path.split('/').slice(1, -1)) {
+      known.push([dir, name])
+      dir = this.table.child(dir, name)
+      if (dir === undefined) return false
+    }
+    for (const [parent, name] of known) this.table.unlinkName(parent, name)
+    return known.length > 0
+  }
+
+  async #lookup(path: string): Promise<Ok<'lookup'>> {
     if (path === '/') return this.#ok('lookup', path, { loc: Loc.ofInode(this.table.root) })
     const { parent, name } = await this.#parent(path)
     const known = this.table.child(parent, name)
