@@ -11,6 +11,8 @@ import { XATTR_HEAL } from './xattrs.ts'
 const NODE_UUID = 'trusted.glusterfs.node-uuid'
 const NODE_UUIDS = 'trusted.glusterfs.list-node-uuids'
 const PATHINFO = 'trusted.glusterfs.pathinfo'
+/** The same for users who may not read trusted names. */
+const USER_PATHINFO = 'glusterfs.pathinfo'
 const HEAL_INFO = 'glusterfs.heal-info'
 const CLEAR_LOCKS = 'glusterfs.clrlk'
 const NO_UUID = '00000000-0000-0000-0000-000000000000'
@@ -28,6 +30,7 @@ export function virtualXattr(
   if (name === NODE_UUID || name === NODE_UUIDS || name === PATHINFO) {
     return gather(ec, frame, req, name, name)
   }
+  if (name === USER_PATHINFO) return gather(ec, frame, req, name, PATHINFO)
   if (name.startsWith(CLEAR_LOCKS)) return gather(ec, frame, req, name, CLEAR_LOCKS)
   return undefined
 }

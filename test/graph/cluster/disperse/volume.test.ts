@@ -248,6 +248,16 @@ void test('own xattrs are hidden', async () => {
   )
 })
 
+void test('pathinfo names every brick, to users as well', async () => {
+  const volume = await disperseGraph(4, 2)
+  await volume.mount.close(await newFile(volume, 'f', vectorBytes(1, 100)))
+  for (const name of ['trusted.glusterfs.pathinfo', 'glusterfs.pathinfo']) {
+    const { dict } = await volume.bench.ok('getxattr', { loc: volume.mount.loc('f'), name })
+    const text = dict.getStr(name) ?? ''
+    assert.match(text, /^\(<EC:.*> (<POSIX[^ ]*> ){6}\)$/, text)
+  }
+})
+
 void test('state dump: the keys tools read', async () => {
   const volume = await disperseGraph(4, 2)
   volume.bricks[0]!.up = false
