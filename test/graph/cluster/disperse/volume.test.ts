@@ -6,6 +6,7 @@ import { E } from '../../../../src/core/errno.ts'
 import { newGfid } from '../../../../src/core/gfid.ts'
 import { Loc } from '../../../../src/core/loc.ts'
 import { firstOfGfid } from '../../../../xlators/cluster/common/gfid-hash.ts'
+import { noDisk } from '../../../lib/disk-store.ts'
 import {
   checkFragments,
   disperseGraph,
@@ -112,7 +113,9 @@ void test('a read that meets a failing brick goes on to another', async () => {
   assert.ok((await readAll(volume, 'f')).equals(content))
 })
 
-void test('a write that one brick refuses succeeds and marks the brick as behind', async () => {
+void test('a write that one brick refuses succeeds and marks the brick as behind', {
+  skip: noDisk,
+}, async () => {
   const volume = await disperseGraph(4, 2)
   const fd = await newFile(volume, 'f', vectorBytes(1, 4096))
   volume.bricks[2]!.fail = (fop) => (fop === 'writev' ? E.NOSPC : undefined)
