@@ -218,6 +218,8 @@ export interface VolumeOptions {
 }
 
 let mounts = 0
+/** A busy machine may stand still for half a minute. */
+const MOUNT_MAX_MS = 90_000
 
 export class Volume {
   readonly name: string
@@ -268,7 +270,7 @@ export class Volume {
         ? ['--volfile-server=node01', `--volfile-id=${this.name}`]
         : [`--volfile=${volfile}`]
     await run([...command, ...server, '-l', log, '-p', pidFile, ...args, dir], {
-      timeoutMs: 30_000,
+      timeoutMs: MOUNT_MAX_MS,
     })
     const pid = Number(readFileSync(pidFile, 'latin1').trim())
     return new Mount(dir, kind, pid, log)
