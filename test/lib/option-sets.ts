@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Results, Value } from '../mount/matrix/case.ts'
 import { compare, type Difference, report } from '../mount/matrix/compare.ts'
-import { type LoadKind, startLoad } from './load.ts'
+import { startLoad } from './load.ts'
 import { CACHED, type Mount, ours, projectRoot, run, space, Volume } from './sandbox.ts'
 
 const onOff = ['on', 'off'] as const
@@ -99,17 +99,12 @@ export function drawOptions(random: () => number): OptionSet {
 interface Layout {
   bricks: number
   layout: string[]
-  load: LoadKind
 }
 
-/**
- * The load of a replicated volume removes nothing: a directory that is removed while a brick, just
- * back, still has a file in it comes back as well, with stock's client, too.
- */
 export const layouts: Readonly<Record<string, Layout>> = {
-  '2 bricks': { bricks: 2, layout: [], load: 'all' },
-  '2+1': { bricks: 3, layout: ['disperse-data', '2', 'redundancy', '1'], load: 'all' },
-  'replica 3': { bricks: 3, layout: ['replica', '3'], load: 'writer' },
+  '2 bricks': { bricks: 2, layout: [] },
+  '2+1': { bricks: 3, layout: ['disperse-data', '2', 'redundancy', '1'] },
+  'replica 3': { bricks: 3, layout: ['replica', '3'] },
 }
 
 export interface Extent {
@@ -199,10 +194,7 @@ export class OptionProof {
   /** Verified load while, where the layout bears it, a brick dies and comes back. */
   async #load(volume: Volume, mount: Mount, seed: number): Promise<string[]> {
     const seconds = this.#extent.loadSeconds
-    const { load } = layouts[this.#layout]!
-    const loads = [0, 1, 2].map((i) =>
-      startLoad(`${mount.dir}/load${i}`, seed * 10 + i, seconds, load),
-    )
+    const loads = [0, 1, 2].map((i) => startLoad(`${mount.dir}/load${i}`, seed * 10 + i, seconds))
     if (this.#layout !== '2 bricks') {
       await volume.killBrick(seed % 3)
       await volume.startBricks()

@@ -98,6 +98,34 @@ void test('a brick that moves another object, which it had under the name, is bl
   }
 })
 
+void test('a directory that is removed with a name that a brick kept does not come back', {
+  skip: noDisk,
+}, async () => {
+  const volume = await prepared()
+  const { mount, bricks, afr } = volume
+  await mount.mkdir('/dir/gone')
+  await mount.writeFile('/dir/gone/file', 'content')
+  await letGo(volume)
+  bricks[1]!.up = false
+  await mount.unlink('/dir/gone/file')
+  await letGo(volume)
+  const loc = await mount.loc('/dir/gone')
+  const dir = (await mount.loc('/dir')).inode
+  bricks[1]!.up = true
+  // Without a lookup in between, which would heal it.
+  assert.equal((await mount.fop('rmdir', { loc, flags: 0 })).errno, 0)
+  await letGo(volume)
+  assert.ok(bricks[1]!.store.at('/dir/gone/file') !== undefined)
+  await inJob(volume, async (frame) => {
+    assert.equal((await healEntries(afr, frame.with(healCreds()), dir)).errno, 0)
+  })
+  await mount.settle()
+  for (const brick of bricks) {
+    assert.equal(brick.store.at('/dir/gone'), undefined)
+    assert.deepEqual(mark(brick, '/dir', 1), [0, 0, 0])
+  }
+})
+
 /** Two bricks; brick 1 missed that `/dir/gone` was removed. */
 async function behind(): Promise<ReplicateGraph> {
   const volume = await replicateGraph({ bricks: 2 })
