@@ -97,7 +97,8 @@ export class VolumeGraph {
 
   /** Gets the volfile and builds the graph of it. Throws GlusterError. */
   async load(process: ProcessContext, pool: CallPool, inodes: InodeTable): Promise<Graph> {
-    this.#context = { process, pool, inodes }
+    const volfileServer = (): string | undefined => this.#connection?.host
+    this.#context = { process: { ...process, volfileServer }, pool, inodes }
     const { text, source } = await this.#fetch()
     this.#graph = await this.#build(this.#parse(text, source))
     this.#text = text

@@ -35,6 +35,8 @@ export interface ProcessContext {
   readonly subdirMount: string | undefined
   /** TLS towards glusterd. */
   readonly secureMgmt: boolean
+  /** Host the volfile came from; absent or `undefined` when it came from a file. */
+  readonly volfileServer?: () => string | undefined
   /** What state dumps and `.meta` show of the process; absent where there is no mount. */
   readonly observed?: Observed
 }

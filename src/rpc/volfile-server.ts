@@ -78,6 +78,12 @@ export class ManagementConnection {
     this.#timeoutMs = options.timeoutMs ?? 30_000
   }
 
+  /** Host of the server in use; `undefined` for a local socket. */
+  get host(): string | undefined {
+    const server = this.#servers[this.#current]
+    return server?.transport === 'tcp' ? server.host : undefined
+  }
+
   /** Whether a server is connected. */
   get connected(): boolean {
     return this.#link?.connection.open === true

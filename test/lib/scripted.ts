@@ -159,6 +159,7 @@ export const testProcess = {
   processName: 'test',
   subdirMount: undefined,
   secureMgmt: false,
+  volfileServer: () => 'node01',
 }
 
 /** `definition` over `child` (scripted unless given), under a top that keeps events. */
@@ -170,13 +171,20 @@ export function bench(
   return benchStack([[definition, given]], child)
 }
 
-/** Several translators, the lowest first; `xl` is the highest. */
+/**
+ * Several translators, the lowest first; `xl` is the highest. The lowest has `child` and, next to
+ * it, children of the same kind with the names `beside`.
+ */
 export async function benchStack(
   layers: readonly [XlatorDefinition, Record<string, string>][],
   child: XlatorDefinition,
+  beside: readonly string[] = [],
 ): Promise<Bench> {
-  const volumes = [`volume child\ntype ${child.type}\noption x y\nend-volume\n`]
-  let below = 'child'
+  const children = ['child', ...beside]
+  const volumes = children.map(
+    (name) => `volume ${name}\ntype ${child.type}\noption x y\nend-volume\n`,
+  )
+  let below = children.join(' ')
   for (const [at, [definition, given]] of layers.entries()) {
     const name = at === layers.length - 1 ? 'xl' : definition.type.replace(/.*\//, '')
     const lines = Object.entries(given).map(([key, value]) => `option ${key} "${value}"\n`)

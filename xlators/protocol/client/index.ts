@@ -73,7 +73,7 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
 
   override init(): void {
     const { options } = this
-    if (options['remote-host'] === undefined || options['remote-subvolume'] === undefined) {
+    if (this.#host === undefined || options['remote-subvolume'] === undefined) {
       throw new GlusterError(
         'VOLFILE_INVALID',
         `volume '${this.name}' (${this.type}): remote-host and remote-subvolume are needed`,
@@ -212,13 +212,18 @@ export class Client extends Xlator<ClientOptions> implements WireContext, Sessio
     return this.options['frame-timeout']
   }
 
+  /** Of a snapshot daemon the volfile names no host: it is that of the volfile (client.c). */
+  get #host(): string | undefined {
+    return this.options['remote-host'] ?? this.graph.process.volfileServer?.()
+  }
+
   #start(): void {
     if (this.#session !== undefined) return
     const { options } = this
     const tls = options['transport.socket.ssl-enabled'] ? tlsSettings(options) : undefined
     this.#session = new Session(
       {
-        host: options['remote-host']!,
+        host: this.#host!,
         port: options['remote-port'],
         brick: options['remote-subvolume']!,
         family: addressFamily(options),

@@ -5,7 +5,10 @@ const LISTENS = 'it is for who listens, and a client does not'
 const SINGLE_THREAD = 'one event loop serves all connections'
 
 export const options = defineOptions({
-  'remote-host': { type: 'address', description: 'Host of the brick and of its glusterd.' },
+  'remote-host': {
+    type: 'address',
+    description: 'Host of the brick and of its glusterd; default: the server of the volfile.',
+  },
   'remote-port': {
     type: 'int',
     min: 1,
