@@ -38,10 +38,14 @@ const NAMES_MAX = 8192
 /** How often what is too old is looked for, while there is anything. */
 const SWEEP_MS = 250
 
-/** What lies between the mount and md-cache and neither keeps changes back nor names of its own. */
+/**
+ * What lies between the mount and md-cache and does not keep changes back. Names of its own are in
+ * no listing of md-cache.
+ */
 const TRANSPARENT: ReadonlySet<string> = new Set([
   'meta',
   'debug/io-stats',
+  'features/snapview-client',
   'performance/io-threads',
 ])
 
