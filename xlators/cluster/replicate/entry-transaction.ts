@@ -166,16 +166,6 @@ function thatMoved<K extends FopName>(
   return same === 0 ? good : same
 }
 
-/**
- * Bricks that refuse because a directory is not empty there, while those that did it are enough to
- * decide: they missed removals. If they were enough themselves, what they hold may be what the
- * others missed, and nobody is blamed, as in stock. Stock never blames them, and the directory
- * comes back with what was in it.
- */
-function isBehind({ quorum }: Replicate, notEmpty: number, good: number): boolean {
-  return notEmpty !== 0 && quorum.in(good) && !quorum.in(notEmpty)
-}
-
 class EntryTransaction<K extends FopName> {
   readonly #afr: Replicate
   readonly #what: EntryChange<K>
@@ -280,10 +270,6 @@ class EntryTransaction<K extends FopName> {
       else if (this.#failed !== 0) this.#ending = 'leave'
       if (this.#failed !== 0) this.#doubt()
       return { errno: finalErrno(replies) }
-    }
-    if (isBehind(afr, notEmpty, this.#good)) {
-      this.#failed |= notEmpty
-      notEmpty = 0
     }
     if (this.#failed !== 0) this.#doubt()
     if (!afr.quorum.in(this.#good)) {
