@@ -17,7 +17,7 @@ import type { Gfid } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { newLockOwner } from '../common/lock-owner.ts'
-import { bit, bricksOf, count } from '../common/mask.ts'
+import { bit, bricksOf, count, has } from '../common/mask.ts'
 import { type Addend, ENTRY, MINUS_ONE, NOTHING, PLUS_ONE } from './change-log.ts'
 import type { Replicate } from './index.ts'
 import { type EntryLockee, inLockOrder, lockAll, unlockAll } from './locks.ts'
@@ -39,6 +39,8 @@ export interface EntryChange<K extends FopName> {
   creates?: boolean
   /** The object that moves: a brick that is behind may have another one under that name. */
   moves?: Gfid
+  /** The directory that goes: a brick that is behind may still have names in it. */
+  removes?: Inode
   /** Marks, on the bricks in `good`, what a new object lacks elsewhere. */
   markNew?: (own: Frame, good: number, rep: Ok<K>) => Promise<void>
 }
@@ -220,7 +222,7 @@ class EntryTransaction<K extends FopName> {
     targets.forEach((brick, index) => {
       replies[brick] = answers[index]
     })
-    const { errno } = this.#judge(replies)
+    const { errno } = this.#judge(replies, await this.#leftBehind(own, replies))
     if (errno !== 0) return errorReply(replies, errno)
     const known = await this.#testify(own)
     if (known.errno !== 0) return known as FopError
@@ -247,13 +249,42 @@ class EntryTransaction<K extends FopName> {
     if (this.#testified) this.#afr.thinArbiter?.release()
   }
 
-  #judge(replies: readonly (Rep<K> | undefined)[]): Status {
+  /**
+   * Bricks that are not rid of a directory the others removed (ENOTEMPTY), because they are behind.
+   * What a quorum acknowledged in it, one of those that removed it had, and had removed; unless
+   * they all missed it, as the brick's copy then says. Without this record, which AFR does not
+   * make, the directory that is left makes a lookup create the others again.
+   */
+  async #leftBehind(own: Frame, replies: readonly (Rep<K> | undefined)[]): Promise<number> {
+    const { removes } = this.#what
+    const afr = this.#afr
+    if (removes === undefined || afr.thinArbiter !== undefined || !afr.quorum.overlaps) return 0
+    let removed = 0
+    const full: number[] = []
+    replies.forEach((reply, brick) => {
+      if (reply?.errno === 0) removed |= bit(brick)
+      else if (reply?.errno === E.NOTEMPTY) full.push(brick)
+    })
+    if (full.length === 0 || !afr.quorum.in(removed)) return 0
+    const req = { loc: Loc.ofInode(removes), xdata: afr.changes.requestRefresh() }
+    let behind = 0
+    const asked = full.map(async (brick) => {
+      const reply = await own.wind(afr.bricks[brick]!, 'lookup', req)
+      if (reply.errno !== 0) return
+      const blamed = afr.changes.blamed(reply.xdata, ENTRY)
+      if ((removed & ~blamed) !== 0) behind |= bit(brick)
+    })
+    await Promise.all(asked)
+    return behind
+  }
+
+  #judge(replies: readonly (Rep<K> | undefined)[], behind: number): Status {
     const afr = this.#afr
     let notEmpty = 0
     replies.forEach((reply, brick) => {
       if (reply === undefined) return
       if (reply.errno === 0) this.#good |= bit(brick)
-      else if (reply.errno === E.NOTEMPTY) notEmpty |= bit(brick)
+      else if (reply.errno === E.NOTEMPTY && !has(behind, brick)) notEmpty |= bit(brick)
       else this.#failed |= bit(brick)
     })
     const { creates, moves } = this.#what

@@ -40,7 +40,7 @@ async function oneName<K extends OneName>(
   frame: Frame,
   loc: Loc,
   inode: Inode | undefined,
-  what: Pick<EntryChange<K>, 'fop' | 'req' | 'creates' | 'markNew'>,
+  what: Pick<EntryChange<K>, 'fop' | 'req' | 'creates' | 'removes' | 'markNew'>,
   more: EntryLockee[] = [],
 ): Promise<Named<K>> {
   const parent = loc.parent!
@@ -170,7 +170,7 @@ export async function rmdir(
   req: Req<'rmdir'>,
 ): Promise<Rep<'rmdir'>> {
   const { inode } = req.loc
-  const what = { fop: 'rmdir' as const, req }
+  const what = { fop: 'rmdir' as const, req, removes: inode }
   return (await oneName(afr, frame, req.loc, undefined, what, [wholeLock(afr, inode)])).rep
 }
 

@@ -26,6 +26,11 @@ export class Quorum {
     return this.type === 'auto' ? Math.floor(this.#childCount / 2) + 1 : 0
   }
 
+  /** Any two sets that have it share a brick. */
+  get overlaps(): boolean {
+    return this.type === 'auto' || 2 * this.needed > this.#childCount
+  }
+
   /** Without a quorum every set has it, even an empty one. */
   in(mask: number): boolean {
     if (!this.on) return true

@@ -425,8 +425,23 @@ void describe('names', () => {
     noLocks(volume)
   })
 
-  void test('a directory that is not empty on one brick only blames nobody', async () => {
+  void test('a directory a quorum removed: the brick where it is not empty is behind', async () => {
     const volume = await prepared()
+    volume.bricks[1]!.fail = failing('rmdir', E.NOTEMPTY)
+    const loc = await volume.mount.loc('/dir')
+    assert.equal((await volume.mount.fop('rmdir', { loc, flags: 0 })).errno, 0)
+    await letGo(volume)
+    assert.deepEqual(mark(volume.bricks[0]!, '/', 1), [0, 0, 1])
+    assert.deepEqual(mark(volume.bricks[2]!, '/', 1), [0, 0, 1])
+    assert.deepEqual(mark(volume.bricks[1]!, '/', 0), [0, 0, 0])
+    noLocks(volume)
+  })
+
+  void test('a directory that all who removed it had missed names of blames nobody', async () => {
+    const volume = await prepared()
+    const { xattrs } = volume.bricks[1]!.store.at('/dir')!
+    const missed = Buffer.from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+    for (const brick of [0, 2]) xattrs.set(`trusted.afr.V-client-${brick}`, missed)
     volume.bricks[1]!.fail = failing('rmdir', E.NOTEMPTY)
     const loc = await volume.mount.loc('/dir')
     assert.equal((await volume.mount.fop('rmdir', { loc, flags: 0 })).errno, 0)
