@@ -40,7 +40,7 @@ export interface EntryChange<K extends FopName> {
   /** The object that moves: a brick that is behind may have another one under that name. */
   moves?: Gfid
   /** The directory that goes: a brick that is behind may still have names in it. */
-  removes?: Inode
+  removes?: Inode | undefined
   /** Marks, on the bricks in `good`, what a new object lacks elsewhere. */
   markNew?: (own: Frame, good: number, rep: Ok<K>) => Promise<void>
 }

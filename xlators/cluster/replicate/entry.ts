@@ -185,11 +185,13 @@ export async function rename(
   const lockees = [nameLock(afr, from, oldloc.name!), nameLock(afr, to, newloc.name!)]
   // A directory that is replaced must stay empty.
   const replaced = newloc.inode
-  if (isDirInode(replaced) && replaced !== oldloc.inode) lockees.push(wholeLock(afr, replaced))
+  const removes = isDirInode(replaced) && replaced !== oldloc.inode ? replaced : undefined
+  if (removes !== undefined) lockees.push(wholeLock(afr, removes))
   const directories: Changed[] = [{ parent: from, name: oldloc.name! }]
   directories.push({ parent: to, name: newloc.name! })
   const moves = oldloc.inode.gfid
-  const outcome = await changeEntry(afr, frame, { fop: 'rename', lockees, directories, req, moves })
+  const what = { fop: 'rename' as const, lockees, directories, req, moves, removes }
+  const outcome = await changeEntry(afr, frame, what)
   if (outcome.errno !== 0) return outcome
   const { good, replies } = outcome
   const said = (inode: Inode) => replies[afr.spokesman(inode, good)] as Ok<'rename'>

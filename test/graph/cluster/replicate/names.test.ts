@@ -14,6 +14,7 @@ import { ENTRY, NOTHING, PLUS_ONE } from '../../../../xlators/cluster/replicate/
 import { healEntries } from '../../../../xlators/cluster/replicate/heal-entry.ts'
 import { noDisk } from '../../../lib/disk-store.ts'
 import { letGo, mark, type ReplicateGraph, replicateGraph } from '../../../lib/replicate-graph.ts'
+import type { SimMount } from '../../../lib/sim-graph.ts'
 
 async function prepared(): Promise<ReplicateGraph> {
   const volume = await replicateGraph({ options: { 'granular-entry-heal': 'on' } })
@@ -98,33 +99,47 @@ void test('a brick that moves another object, which it had under the name, is bl
   }
 })
 
-void test('a directory that is removed with a name that a brick kept does not come back', {
-  skip: noDisk,
-}, async () => {
-  const volume = await prepared()
-  const { mount, bricks, afr } = volume
-  await mount.mkdir('/dir/gone')
-  await mount.writeFile('/dir/gone/file', 'content')
-  await letGo(volume)
-  bricks[1]!.up = false
-  await mount.unlink('/dir/gone/file')
-  await letGo(volume)
-  const loc = await mount.loc('/dir/gone')
-  const dir = (await mount.loc('/dir')).inode
-  bricks[1]!.up = true
-  // Without a lookup in between, which would heal it.
-  assert.equal((await mount.fop('rmdir', { loc, flags: 0 })).errno, 0)
-  await letGo(volume)
-  assert.ok(bricks[1]!.store.at('/dir/gone/file') !== undefined)
-  await inJob(volume, async (frame) => {
-    assert.equal((await healEntries(afr, frame.with(healCreds()), dir)).errno, 0)
+const removals: Record<string, (mount: SimMount, loc: Loc) => Promise<{ errno: number }>> = {
+  removed: (mount, loc) => mount.fop('rmdir', { loc, flags: 0 }),
+  replaced: async (mount, newloc) =>
+    mount.fop('rename', { oldloc: await mount.loc('/dir/other'), newloc }),
+}
+
+for (const [how, remove] of Object.entries(removals)) {
+  void test(`a directory that is ${how} does not come back with a name that a brick kept`, {
+    skip: noDisk,
+  }, async () => {
+    const volume = await prepared()
+    const { mount, bricks, afr } = volume
+    await mount.mkdir('/dir/gone')
+    await mount.mkdir('/dir/other')
+    await mount.writeFile('/dir/gone/file', 'content')
+    await letGo(volume)
+    bricks[1]!.up = false
+    await mount.unlink('/dir/gone/file')
+    await letGo(volume)
+    const loc = await mount.loc('/dir/gone')
+    const dir = (await mount.loc('/dir')).inode
+    bricks[1]!.up = true
+    // Without a lookup in between, which would heal it.
+    assert.equal((await remove(mount, loc)).errno, 0)
+    await letGo(volume)
+    assert.ok(bricks[1]!.store.at('/dir/gone/file') !== undefined)
+    // What has moved is healed before the directory is.
+    for (let i = 0; i < 2; i++) {
+      await inJob(volume, async (frame) => {
+        assert.equal((await healEntries(afr, frame.with(healCreds()), dir)).errno, 0)
+      })
+      await mount.settle()
+    }
+    for (const brick of bricks) {
+      assert.equal(brick.store.at('/dir/gone/file'), undefined)
+      assert.equal(brick.store.at('/dir/gone') !== undefined, how === 'replaced')
+      assert.equal(brick.store.at('/dir/other') !== undefined, how === 'removed')
+      assert.deepEqual(mark(brick, '/dir', 1), [0, 0, 0])
+    }
   })
-  await mount.settle()
-  for (const brick of bricks) {
-    assert.equal(brick.store.at('/dir/gone'), undefined)
-    assert.deepEqual(mark(brick, '/dir', 1), [0, 0, 0])
-  }
-})
+}
 
 /** Two bricks; brick 1 missed that `/dir/gone` was removed. */
 async function behind(): Promise<ReplicateGraph> {
