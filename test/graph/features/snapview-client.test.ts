@@ -3,7 +3,14 @@ import test from 'node:test'
 import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
 import { GlusterError } from '../../../src/core/errors.ts'
-import { type DirEntry, type FopName, fopNames, type Req } from '../../../src/core/fop.ts'
+import {
+  type DirEntry,
+  type FopName,
+  fopNames,
+  type Req,
+  SEEK_DATA,
+  SEEK_HOLE,
+} from '../../../src/core/fop.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
@@ -126,7 +133,9 @@ test('nothing is made, changed, moved or locked behind the name', async () => {
   const byFd: FopName[] = ['writev', 'ftruncate', 'fsync', 'fsetattr', 'fsetxattr', 'fallocate']
   for (const fop of byFd) assert.equal(await errno(b, fop, { fd }), E.ROFS, fop)
   assert.equal(await errno(b, 'lk', { fd }), E.BADFD)
-  assert.equal(await errno(b, 'open', { loc: locOf(file), fd, flags: 1 }), E.INVAL)
+  for (const flags of [1, 2, 0o1000]) {
+    assert.equal(await errno(b, 'open', { loc: locOf(file), fd, flags }), E.INVAL)
+  }
   for (const fop of ['rename', 'link'] as const) {
     for (const [oldloc, newloc] of [
       [locOf(file), fresh(root)],
@@ -159,6 +168,27 @@ test('a gfid of a graph before is looked for on both sides', async () => {
   snapd.calls.length = 0
   assert.equal(await errno(b, 'lookup', { loc: Loc.ofInode(directory(b, 'd')) }), E.STALE)
   assert.deepEqual(snapd.calls, [])
+})
+
+test('an object that snapd knows by another gfid now is asked for anew', async () => {
+  const { b, snapd } = await bench()
+  const entry = await look(b, b.graph.inodes.root, '.snaps')
+  const gfid = testGfid()
+  snapd.script.lookup = () => ({ errno: 0, stat: dirStat({ gfid }), postparent: new Iatt() })
+  assert.equal(await errno(b, 'lookup', { loc: locOf(entry) }), E.STALE)
+})
+
+test('files of a snapshot have no holes but the one at their end', async () => {
+  const { b, volume, snapd } = await bench()
+  const fd = openFd(await look(b, await look(b, b.graph.inodes.root, '.snaps'), 'file'))
+  const seek = async (offset: number, what: number): Promise<number> => {
+    const rep = await b.run('seek', { fd, offset, what })
+    return rep.errno === 0 ? rep.offset : -rep.errno
+  }
+  snapd.script.fstat = () => ({ errno: 0, stat: stat({ size: 10 }) })
+  const seen = [await seek(3, SEEK_DATA), await seek(3, SEEK_HOLE), await seek(10, SEEK_DATA)]
+  assert.deepEqual(seen, [3, 10, -E.NXIO])
+  assert.deepEqual(volume.calls, [])
 })
 
 test('snapd cannot take over an inode of the volume', async () => {

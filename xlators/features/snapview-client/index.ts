@@ -13,21 +13,23 @@ import { E, type Errno } from '../../../src/core/errno.ts'
 import { GlusterError } from '../../../src/core/errors.ts'
 import type { Event } from '../../../src/core/event.ts'
 import { isDownEvent } from '../../../src/core/event.ts'
-import type {
-  DirEntry,
-  Fop,
-  FopName,
-  FopTable,
-  MaybePromise,
-  Ok,
-  Rep,
-  Req,
+import {
+  type DirEntry,
+  type Fop,
+  type FopName,
+  type FopTable,
+  type MaybePromise,
+  type Ok,
+  type Rep,
+  type Req,
+  SEEK_DATA,
 } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { NULL_GFID } from '../../../src/core/gfid.ts'
 import type { Iatt } from '../../../src/core/iatt.ts'
 import { type Inode, inodePath } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
+import { O_TRUNC } from '../../../src/core/open-flags.ts'
 import { defineOptions, type OptionValues } from '../../../src/core/options.ts'
 import {
   type Xlator as AnyXlator,
@@ -95,7 +97,6 @@ const REFUSED_FD = {
   fentrylk: E.ROFS,
   fsyncdir: E.BADFD,
   lk: E.BADFD,
-  seek: E.OPNOTSUPP,
   rchecksum: E.OPNOTSUPP,
 } as const satisfies Partial<Record<FopName, Errno>>
 /** Fops that make or remove a name. */
@@ -159,8 +160,8 @@ export class SnapviewClient extends Xlator<typeof options> {
 
   open: Fop<'open'> = (frame, req) => {
     if (!this.#isBehind(req.loc.inode)) return frame.tail(this.child, 'open', req)
-    // stock's errno for it (gf_svc_open)
-    if ((req.flags & O_ACCMODE) !== 0) return { errno: E.INVAL }
+    // stock's errno for it (gf_svc_open); O_TRUNC would also change a file opened for reading
+    if ((req.flags & (O_ACCMODE | O_TRUNC)) !== 0) return { errno: E.INVAL }
     return frame.tail(this.#snapd, 'open', req)
   }
 
@@ -202,11 +203,24 @@ export class SnapviewClient extends Xlator<typeof options> {
   readdir: Fop<'readdir'> = (frame, req) => this.#list(frame, 'readdir', req)
   readdirp: Fop<'readdirp'> = (frame, req) => this.#list(frame, 'readdirp', req)
 
+  seek: Fop<'seek'> = (frame, req) => {
+    if (!this.#isBehind(req.fd.inode)) return frame.tail(this.child, 'seek', req)
+    return this.#seekBehind(frame, req)
+  }
+
   copy_file_range: Fop<'copy_file_range'> = (frame, req) => {
     if (this.#isBehind(req.fdOut.inode)) return { errno: E.ROFS }
     // The kernel copies by reading and writing then.
     if (this.#isBehind(req.fdIn.inode)) return { errno: E.XDEV }
     return frame.tail(this.child, 'copy_file_range', req)
+  }
+
+  /** Snapd does not tell of holes: all is data, and the only hole is at the end. */
+  async #seekBehind(frame: Frame, { fd, offset, what }: Req<'seek'>): Promise<Rep<'seek'>> {
+    const rep = await frame.wind(this.#snapd, 'fstat', { fd })
+    if (rep.errno !== 0) return rep
+    if (offset >= rep.stat.size) return { errno: E.NXIO }
+    return { errno: 0, offset: what === SEEK_DATA ? offset : rep.stat.size }
   }
 
   // -- which side
