@@ -96,7 +96,7 @@ const REFUSED_FD = {
   finodelk: E.ROFS,
   fentrylk: E.ROFS,
   fsyncdir: E.BADFD,
-  lk: E.BADFD,
+  lk: E.INVAL,
   rchecksum: E.OPNOTSUPP,
 } as const satisfies Partial<Record<FopName, Errno>>
 /** Fops that make or remove a name. */
