@@ -1,6 +1,7 @@
 /**
  * `npm run bench:mount`: our client against the stock one, on real GlusterFS servers in a sandbox.
- * For every kind of volume both clients are mounted afresh each round and take turns, row by row.
+ * On every kind of volume both clients are mounted, warmed up, and take turns, row by row; each
+ * round has files of its own, which neither mount has seen before.
  *
  *     --quick              a fifth of the work, two kinds of volume: 3 minutes instead of 15
  *     --volumes A,B        distribute, disperse, replicate, cached (with cache invalidation)
@@ -8,7 +9,7 @@
  *     --rounds N           3 unless told
  *     --json               one JSON document instead of the table
  *     --only ours          no stock client: no ratios, but half the time, for a profile
- *     --profile DIR        V8 CPU profiles of our client, one per round, for DevTools
+ *     --profile DIR        V8 CPU profiles of our client, one per volume, for DevTools
  *
  * Needs root, glusterfs-server, fio and git.
  */
@@ -67,39 +68,61 @@ async function mount(volume: Volume, kind: ClientKind): Promise<Mount> {
 
 type Table = Map<Row, Record<ClientKind, Cost[]>>
 
-/** One round: fresh mounts, then every row with both clients in turn. */
-async function round(volume: Volume, title: string, number: number, table: Table): Promise<void> {
-  const mounts = new Map<ClientKind, { mount: Mount; place: Place }>()
-  for (const client of clients) {
-    const mounted = await mount(volume, client)
-    const own = `${mounted.dir}/own/${client}-${number}`
-    await run(['mkdir', '-p', own])
-    const place = { mount: mounted.dir, prepared: `${mounted.dir}/prepared`, own, scale }
-    await warmUp(place)
-    mounts.set(client, { mount: mounted, place })
+/** A client's mount, which stays for all rounds, and the directory of its own there. */
+interface Bench {
+  mount: Mount
+  own: string
+}
+
+const preparedDir = (root: string, number: number): string => `${root}/prepared-${number}`
+
+/** Every row with both clients in turn, on files this round alone looks at. */
+async function round(
+  title: string,
+  number: number,
+  benches: Map<ClientKind, Bench>,
+  table: Table,
+): Promise<void> {
+  const places = new Map<ClientKind, Place>()
+  for (const [client, { mount, own }] of benches) {
+    const place = {
+      mount: mount.dir,
+      prepared: preparedDir(mount.dir, number),
+      own: `${own}/${number}`,
+      scale,
+    }
+    await run(['mkdir', '-p', place.own])
+    places.set(client, place)
   }
   const last = number === rounds - 1
   if (last) say(headLine(title))
   for (const [row, costs] of table) {
     const order = number % 2 === 0 ? clients : [...clients].reverse()
     for (const client of order) {
-      const { mount: mounted, place } = mounts.get(client)!
-      costs[client].push(await measured(mounted.pid, () => row.run(place)))
+      const { mount } = benches.get(client)!
+      costs[client].push(await measured(mount.pid, () => row.run(places.get(client)!)))
     }
     if (last) say(rowLine(summaryOf(title, row, costs)))
   }
-  for (const { mount: mounted, place } of mounts.values()) {
-    await run(['rm', '-rf', place.own])
-    await mounted.unmount()
-  }
+  for (const { own } of places.values()) await run(['rm', '-rf', own])
 }
 
 async function benchVolume(kind: VolumeKind, table: Table): Promise<Summary[]> {
   const volume = await Volume.create(`bench-${kind.name}`, kind.options)
   const filler = await volume.mount('stock')
-  await prepare(await made(`${filler.dir}/prepared`), scale, kind.cached)
+  for (let i = 0; i < rounds; i++) {
+    await prepare(await made(preparedDir(filler.dir, i)), scale, kind.cached)
+  }
   await filler.unmount()
-  for (let i = 0; i < rounds; i++) await round(volume, kind.title, i, table)
+  const benches = new Map<ClientKind, Bench>()
+  for (const client of clients) {
+    const mounted = await mount(volume, client)
+    const own = await made(`${mounted.dir}/own/${client}`)
+    await warmUp(own, scale)
+    benches.set(client, { mount: mounted, own })
+  }
+  for (let i = 0; i < rounds; i++) await round(kind.title, i, benches, table)
+  for (const { mount: mounted } of benches.values()) await mounted.unmount()
   await volume.destroy()
   return [...table].map(([row, costs]) => summaryOf(kind.name, row, costs))
 }

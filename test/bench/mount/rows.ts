@@ -15,10 +15,18 @@ export interface Scale {
   files: number
   /** Passes of a loop over what was seen before. */
   passes: number
+  /** Operations of each kind before anything is measured. */
+  warmUp: number
 }
 
-export const FULL: Scale = { largeMib: 256, randomCount: 2048, files: 600, passes: 2 }
-export const QUICK: Scale = { largeMib: 64, randomCount: 512, files: 200, passes: 1 }
+export const FULL: Scale = {
+  ...{ largeMib: 256, randomCount: 2048, files: 600, passes: 2 },
+  warmUp: 2500,
+}
+export const QUICK: Scale = {
+  ...{ largeMib: 64, randomCount: 512, files: 200, passes: 1 },
+  warmUp: 1000,
+}
 
 /** Where a run works. */
 export interface Place {
@@ -84,7 +92,6 @@ async function fio(place: Place, mode: 'read' | 'write', jobs: number): Promise<
   return Math.max(...report.jobs.map((job) => job.job_runtime))
 }
 
-const WARM_UP_FILES = 500
 const RANDOM_FILE_MIB = 16
 const RANDOM_JOBS = 4
 
@@ -241,7 +248,6 @@ export async function makeSources(): Promise<void> {
 /** Fills `dir` of a mounted volume with what the cold rows find. */
 export async function prepare(dir: string, scale: Scale, cachedOnly: boolean): Promise<void> {
   for (const name of ['stat', 'read', 'list']) await work('create', `${dir}/${name}`, scale.files)
-  await work('create', `${dir}/warm`, WARM_UP_FILES)
   if (cachedOnly) return
   await sh(`dd if=/dev/urandom of='${dir}/large' bs=1M count=${scale.largeMib} status=none
     mkdir '${dir}/random'
@@ -251,19 +257,28 @@ export async function prepare(dir: string, scale: Scale, cachedOnly: boolean): P
 }
 
 /**
- * A client that has just started is not what users meet: V8 runs our first 1000 or so operations of
+ * A client that has just started is not what users meet: V8 runs our first 2000 or so operations of
  * a kind at two to four times their later CPU time. Before it is measured it does some of
- * everything, with files no row looks at.
+ * everything in `own`, with files no row looks at.
  */
-export async function warmUp(place: Place): Promise<void> {
-  const { own, prepared } = place
-  const dir = `${own}/warm-up`
-  await work('create', dir, WARM_UP_FILES)
-  await run(['ls', '-lR', `${prepared}/warm`])
-  await work('read', `${prepared}/warm`, WARM_UP_FILES)
-  await work('rename', dir, WARM_UP_FILES)
-  await sh(`dd if=/dev/zero of='${own}/warm' bs=1M count=32 conv=fsync status=none
-    dd if=/dev/zero of='${own}/warm' bs=4k count=500 conv=notrunc,fsync status=none
+export async function warmUp(own: string, scale: Scale): Promise<void> {
+  const [dir, count] = [`${own}/warm-up`, scale.warmUp]
+  await work('create', dir, count)
+  await sleep(EXPIRE_MS)
+  await run(['ls', '-lR', dir])
+  for (const action of ['stat', 'read', 'rename'] as const) {
+    await sleep(EXPIRE_MS)
+    await work(action, dir, count)
+  }
+  await run(['rm', '-rf', dir])
+  const place = { mount: own, prepared: own, own, scale: { ...scale, randomCount: count } }
+  await sh(`mkdir '${own}/random'
+    for i in $(seq 0 ${RANDOM_JOBS - 1}); do
+      dd if=/dev/zero of='${own}'/random/job.$i.0 bs=1M count=${RANDOM_FILE_MIB} status=none
+    done`)
+  await fio(place, 'write', 1)
+  await fio(place, 'read', 1)
+  await sh(`dd if=/dev/zero of='${own}/warm' bs=1M count=64 conv=fsync status=none
     dd if='${own}/warm' of=/dev/null bs=1M iflag=direct status=none
-    rm -rf '${dir}' '${own}/warm'`)
+    rm -rf '${own}'/*`)
 }
