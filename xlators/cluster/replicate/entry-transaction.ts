@@ -14,7 +14,7 @@ import {
 } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
-import type { Inode } from '../../../src/core/inode.ts'
+import { type Inode, inodePath } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { newLockOwner } from '../common/lock-owner.ts'
 import { bit, bricksOf, count, has } from '../common/mask.ts'
@@ -50,6 +50,13 @@ export type EntryOutcome<K extends FopName> =
   { errno: 0; good: number; foreign: number; replies: (Rep<K> | undefined)[] } | FopError
 
 type Status = { errno: Errno | 0 }
+
+/** What became of one brick's record of a directory, an index of `directories`. */
+interface Noted {
+  brick: number
+  directory: number
+  reply: Rep<'xattrop'>
+}
 
 export async function changeEntry<K extends FopName>(
   afr: Replicate,
@@ -176,20 +183,25 @@ class EntryTransaction<K extends FopName> {
   readonly #optimistic: boolean
   /** Bricks whose directories carry our "dirty". */
   #marked = 0
+  /** Bricks that missed names of a directory, as far as is known, by directory. */
+  readonly #blamed: number[]
   #failed = 0
   #good = 0
+  /** Bricks that keep a directory with names in it which the others removed. */
+  #notEmpty = 0
   #foreign = 0
   /** Bricks that missed the change. */
   #missed = 0
   /** A thin arbiter has them on record for us. */
   #testified = false
-  #ending: 'clean' | 'record' | 'mark-dirty' | 'leave' = 'clean'
+  #ending: 'clean' | 'record' | 'mark-dirty' | 'note' | 'leave' = 'clean'
 
   constructor(afr: Replicate, what: EntryChange<K>, locked: number) {
     this.#afr = afr
     this.#what = what
     this.#locked = locked
     this.#optimistic = afr.options['optimistic-change-log'] && locked === afr.all
+    this.#blamed = what.directories.map(() => 0)
   }
 
   /** The user may be answered before the change log is settled: every brick asked did it. */
@@ -222,7 +234,9 @@ class EntryTransaction<K extends FopName> {
     targets.forEach((brick, index) => {
       replies[brick] = answers[index]
     })
-    const { errno } = this.#judge(replies, await this.#leftBehind(own, replies))
+    this.#sort(replies, await this.#leftBehind(own, replies))
+    if (this.#optimistic && this.#failed !== 0) await this.#learnBlamed(own)
+    const { errno } = this.#judge(replies)
     if (errno !== 0) return errorReply(replies, errno)
     const known = await this.#testify(own)
     if (known.errno !== 0) return known as FopError
@@ -278,13 +292,13 @@ class EntryTransaction<K extends FopName> {
     return behind
   }
 
-  #judge(replies: readonly (Rep<K> | undefined)[], behind: number): Status {
+  /** Who did it? */
+  #sort(replies: readonly (Rep<K> | undefined)[], behind: number): void {
     const afr = this.#afr
-    let notEmpty = 0
     replies.forEach((reply, brick) => {
       if (reply === undefined) return
       if (reply.errno === 0) this.#good |= bit(brick)
-      else if (reply.errno === E.NOTEMPTY && !has(behind, brick)) notEmpty |= bit(brick)
+      else if (reply.errno === E.NOTEMPTY && !has(behind, brick)) this.#notEmpty |= bit(brick)
       else this.#failed |= bit(brick)
     })
     const { creates, moves } = this.#what
@@ -294,6 +308,10 @@ class EntryTransaction<K extends FopName> {
     this.#foreign = this.#good & ~same
     this.#failed |= this.#foreign
     this.#good = same
+  }
+
+  #judge(replies: readonly (Rep<K> | undefined)[]): Status {
+    const afr = this.#afr
     if (this.#good === 0) {
       // All agree that it cannot be done.
       const common = commonErrno(replies)
@@ -303,12 +321,15 @@ class EntryTransaction<K extends FopName> {
       return { errno: finalErrno(replies) }
     }
     if (this.#failed !== 0) this.#doubt()
-    if (!afr.quorum.in(this.#good)) {
+    if (!afr.quorum.in(this.#good) || !this.#lasts(this.#good)) {
       this.#failed = this.#locked
-      this.#ending = this.#optimistic ? 'mark-dirty' : 'leave'
+      // Bricks that are to be healed anyway need only note the name. A mark would make the heal
+      // keep all that any brick has, what others removed meanwhile as well.
+      const isDue = this.#blamed.every((blamed) => (this.#good & ~blamed) === 0)
+      this.#ending = isDue ? 'note' : this.#optimistic ? 'mark-dirty' : 'leave'
       return { errno: finalErrno(replies) }
     }
-    this.#missed = afr.all & ~(this.#good | notEmpty)
+    this.#missed = afr.all & ~(this.#good | this.#notEmpty)
     if (this.#missed !== 0) this.#ending = 'record'
     return { errno: 0 }
   }
@@ -320,12 +341,11 @@ class EntryTransaction<K extends FopName> {
   /** Marks the directories and learns whom they blame. */
   async #preOp(own: Frame): Promise<Status> {
     const afr = this.#afr
-    let blamed = 0
     let errno: Errno = E.NOTCONN
     const noted = await this.#xattrop(own, this.#locked, PLUS_ONE[ENTRY]!, 0, 'create')
-    for (const { brick, reply } of noted) {
+    for (const { brick, directory, reply } of noted) {
       if (reply.errno === 0) {
-        blamed |= afr.changes.blamed(reply.dict, ENTRY)
+        this.#blamed[directory]! |= afr.changes.blamed(reply.dict, ENTRY)
       } else {
         this.#failed |= bit(brick)
         errno = reply.errno
@@ -333,16 +353,44 @@ class EntryTransaction<K extends FopName> {
     }
     this.#marked = this.#locked & ~this.#failed
     if (this.#marked === 0 || !afr.quorum.in(this.#marked)) return { errno }
+    const blamed = this.#blamed.reduce((all, mask) => all | mask, 0)
     if (afr.arbiterMask !== 0 && (this.#marked & ~blamed) === afr.arbiterMask) {
       return { errno: E.NOTCONN }
     }
-    return { errno: 0 }
+    if (this.#lasts(this.#marked)) return { errno: 0 }
+    const { parent } = this.#what.directories[0]!
+    const path = inodePath(parent)
+    afr.tell(path, `'${path}' has no good copy on the bricks that are up (entries)`)
+    return { errno: E.NOTCONN }
+  }
+
+  /**
+   * Will a change that only `bricks` have outlive a heal? One of them must not have missed anything
+   * before: else each brick is behind in something, and a heal that finds nobody right keeps what
+   * any of them has, removed names as well. Without a quorum no brick can be sure.
+   */
+  #lasts(bricks: number): boolean {
+    return !this.#afr.quorum.on || this.#blamed.every((blamed) => (bricks & ~blamed) !== 0)
+  }
+
+  /** Nothing was marked, so nothing is known: whom do the bricks blame? */
+  async #learnBlamed(own: Frame): Promise<void> {
+    const { bricks, changes } = this.#afr
+    const asked = this.#what.directories.flatMap(({ parent }, directory) => {
+      const req = { loc: Loc.ofInode(parent), xdata: changes.requestRefresh() }
+      return bricksOf(this.#locked).map(async (brick) => {
+        const reply = await own.wind(bricks[brick]!, 'lookup', req)
+        if (reply.errno === 0) this.#blamed[directory]! |= changes.blamed(reply.xdata, ENTRY)
+      })
+    })
+    await Promise.all(asked)
   }
 
   /** Records who missed the change and takes the mark back. */
   async postOp(own: Frame): Promise<Status> {
     if (this.#ending === 'leave') return { errno: 0 }
-    const targets = this.#ending === 'mark-dirty' ? this.#good : this.#locked & ~this.#failed
+    const isUnsure = this.#ending === 'mark-dirty' || this.#ending === 'note'
+    const targets = isUnsure ? this.#good : this.#locked & ~this.#failed
     if (this.#ending === 'clean' && this.#marked === 0) return { errno: 0 }
     const dirty =
       this.#ending === 'mark-dirty'
@@ -373,19 +421,19 @@ class EntryTransaction<K extends FopName> {
     dirty: Addend,
     missed: number,
     index: 'create' | 'delete' | 'none',
-  ): Promise<{ brick: number; reply: Rep<'xattrop'> }[]> {
+  ): Promise<Noted[]> {
     const afr = this.#afr
     const dict = afr.changes.xattrop(missed, PLUS_ONE[ENTRY]!, dirty)
     const granular = afr.options['granular-entry-heal'] && index !== 'none'
-    const sent: Promise<{ brick: number; reply: Rep<'xattrop'> }>[] = []
-    for (const { parent, name } of this.#what.directories) {
+    const sent: Promise<Noted>[] = []
+    for (const [directory, { parent, name }] of this.#what.directories.entries()) {
       const xdata = granular
         ? new Dict().setStr(`glusterfs.xattrop-entry-${index}`, name)
         : undefined
       const req = { loc: Loc.ofInode(parent), op: XATTROP_ADD_ARRAY, dict, xdata }
       for (const brick of bricksOf(targets)) {
         const reply = own.wind(afr.bricks[brick]!, 'xattrop', req)
-        sent.push(Promise.resolve(reply).then((answer) => ({ brick, reply: answer })))
+        sent.push(Promise.resolve(reply).then((answer) => ({ brick, directory, reply: answer })))
       }
     }
     return Promise.all(sent)

@@ -254,7 +254,8 @@ function judged(afr: Replicate, frame: Frame, loc: Loc, round: Round, good: numb
   if (!directory || verdict.metadata === 0) noteSplitBrain(afr, loc.inode, loc.path, replies)
   const choice = state.choice >= 0 ? state.choice : state.favorite
   if (choice >= 0 && has(good, choice)) return replyOf(afr, loc, replies, choice, good, true)
-  if (afr.quorum.on && !directory && good !== afr.all) return { errno: E.NOTCONN }
+  // A directory's good copies are away: names are missing here, or there that were removed.
+  if (afr.quorum.on && good !== afr.all) return { errno: E.NOTCONN }
   const rest = good & ~afr.arbiterMask
   if (rest === 0) return { errno: E.NOTCONN }
   const some = (verdict.metadata & rest) !== 0 ? verdict.metadata & rest : rest
