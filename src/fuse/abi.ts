@@ -22,7 +22,6 @@ export const ATTR_BYTES = 88
 export const ENTRY_OUT_BYTES = 128
 export const ATTR_OUT_BYTES = 104
 export const OPEN_OUT_BYTES = 16
-export const STATX_OUT_BYTES = 288
 export const STATFS_OUT_BYTES = 80
 export const INIT_OUT_BYTES = 64
 export const DIRENT_BYTES = 24
@@ -179,7 +178,7 @@ export function initIn(b: Buffer, end: number): InitIn {
   }
 }
 
-/** GETATTR and STATX. */
+/** GETATTR. */
 export const getattrIn = (b: Buffer): { flags: number; fh: number } => ({
   flags: b.readUInt32LE(40),
   fh: u64(b, 48),
@@ -589,45 +588,6 @@ export function putAttrOut(
   out.writeUInt32LE(valid.nsec, at + 8)
   out.writeUInt32LE(0, at + 12)
   putAttr(out, at + 16, gfid, stat, style)
-}
-
-/** Bits of stx_mask: type to blocks (0x7ff), birth time (0x800). */
-const STATX_BASIC = 0x7ff
-const STATX_BTIME = 0x800
-
-/** struct fuse_statx_out, 288 bytes: validity, then struct statx. */
-export function putStatx(
-  out: Buffer,
-  at: number,
-  gfid: Gfid,
-  stat: Iatt,
-  valid: Validity,
-  style: AttrStyle,
-): void {
-  out.fill(0, at, at + STATX_OUT_BYTES)
-  putU64(out, at, valid.sec)
-  out.writeUInt32LE(valid.nsec, at + 8)
-  const statx = at + 32
-  out.writeUInt32LE(STATX_BASIC | (stat.btime !== 0 ? STATX_BTIME : 0), statx)
-  out.writeUInt32LE(BLKSIZE, statx + 4)
-  out.writeUInt32LE(stat.nlink, statx + 16)
-  out.writeUInt32LE(stat.uid, statx + 20)
-  out.writeUInt32LE(stat.gid, statx + 24)
-  out.writeUInt16LE(stat.mode & 0xffff, statx + 28)
-  putIno(out, statx + 32, gfid, style)
-  putU64(out, statx + 40, stat.size)
-  putU64(out, statx + 48, stat.blocks)
-  putStatxTime(out, statx + 64, stat.atime, stat.atimeNsec)
-  putStatxTime(out, statx + 80, stat.btime, stat.btimeNsec)
-  putStatxTime(out, statx + 96, stat.ctime, stat.ctimeNsec)
-  putStatxTime(out, statx + 112, stat.mtime, stat.mtimeNsec)
-  out.writeUInt32LE(rdevMajor(stat.rdev), statx + 128)
-  out.writeUInt32LE(rdevMinor(stat.rdev), statx + 132)
-}
-
-function putStatxTime(out: Buffer, at: number, sec: number, nsec: number): void {
-  putU64(out, at, sec)
-  out.writeUInt32LE(nsec, at + 8)
 }
 
 /** struct fuse_open_out, 16 bytes. */

@@ -19,7 +19,6 @@ export interface FuseOps {
   batchForget: Handler<{ nodeid: number; nlookup: number }[]>
   interrupt: Handler<number>
   getattr: Handler<{ flags: number; fh: number }>
-  statx: Handler<{ flags: number; fh: number }>
   setattr: Handler<abi.SetattrIn>
   readlink: Handler<undefined>
   symlink: Handler<{ first: string; second: string }>
@@ -121,7 +120,6 @@ export const opcodes: Readonly<Record<number, Opcode>> = {
   [OP.READDIRPLUS]: op('READDIRPLUS', 40, abi.readdirIn, (ops) => ops.readdirplus),
   [OP.LSEEK]: op('LSEEK', 24, abi.lseekIn, (ops) => ops.lseek),
   [OP.COPY_FILE_RANGE]: op('COPY_FILE_RANGE', 56, abi.copyIn, (ops) => ops.copyFileRange),
-  [OP.STATX]: op('STATX', 24, abi.getattrIn, (ops) => ops.statx),
 }
 
 /** Requests answered ENOSYS on purpose, with what the kernel makes of it. */
@@ -136,6 +134,13 @@ export const refusedOpcodes: Readonly<Record<number, { name: string; because: st
   [OP.COPY_FILE_RANGE_64]: {
     name: 'COPY_FILE_RANGE_64',
     because: 'the kernel asks again with COPY_FILE_RANGE; bricks count in 32 bits',
+  },
+  [OP.STATX]: {
+    name: 'STATX',
+    because:
+      'asked for each file whose birth time somebody wants (libuv, Rust), however fresh its ' +
+      'attributes are: a request more for nearly every stat(2) of such programs; callers see no ' +
+      'birth time, as with the stock client',
   },
   [OP.SYNCFS]: { name: 'SYNCFS', because: 'only sent to servers the kernel trusts' },
   [OP.IOCTL]: { name: 'IOCTL', because: 'there are none; callers see ENOTTY' },

@@ -95,11 +95,6 @@ export class FuseRequest {
     return this.#send(abi.ATTR_OUT_BYTES)
   }
 
-  statx(gfid: Gfid, stat: Iatt, valid: abi.Validity): boolean {
-    abi.putStatx(this.device.scratch, AT, gfid, stat, valid, this.device.style)
-    return this.#send(abi.STATX_OUT_BYTES)
-  }
-
   opened(fh: number, openFlags: number): boolean {
     abi.putOpen(this.device.scratch, AT, fh, openFlags)
     return this.#send(abi.OPEN_OUT_BYTES)

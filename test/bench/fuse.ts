@@ -46,7 +46,7 @@ async function run(): Promise<void> {
   line('statfs', CALLS, 'call', pid, () => {
     for (let i = 0; i < CALLS; i++) sys.statfs(path)
   })
-  line('stat (LOOKUP, STATX)', CALLS, 'call', pid, () => {
+  line('stat (LOOKUP)', CALLS, 'call', pid, () => {
     for (let i = 0; i < CALLS; i++) sys.stat(path)
   })
   const data = Buffer.alloc(MIB, 'd')

@@ -321,7 +321,7 @@ function statx(dir: number, path: string, flags: number, mask = statxBasic): Sta
 export const stat = (path: string): Stat | number => statx(AT_FDCWD, path, 0)
 export const lstat = (path: string): Stat | number => statx(AT_FDCWD, path, AT.SYMLINK_NOFOLLOW)
 export const fstat = (fd: number): Stat | number => statx(fd, '', AT.EMPTY_PATH)
-/** Asks for the birth time too, which makes the kernel send FUSE_STATX; forces a round trip. */
+/** Asks for the birth time too, of which our mount and the stock one know nothing; forces a round trip. */
 export const statBirth = (path: string): Stat | number =>
   statx(AT_FDCWD, path, 0x2000, statxBasic | statxBirth)
 

@@ -100,18 +100,6 @@ describe('replies', () => {
     assert.equal(out.toString('hex', 0, abi.INIT_OUT_BYTES), hex(expected))
   })
 
-  test('statx has the times in statx order', () => {
-    const born = Object.assign(new Iatt(), stat, { btime: 5, btimeNsec: 6 })
-    abi.putStatx(out, 0, gfid, born, abi.validity(1), style)
-    assert.equal(out.readUInt32LE(32), 0xfff)
-    assert.equal(out.readUInt16LE(32 + 28), 0o100644)
-    assert.equal(out.readBigInt64LE(32 + 64), -2n)
-    assert.equal(out.readBigInt64LE(32 + 80), 5n)
-    assert.equal(out.readBigInt64LE(32 + 96), BigInt(2 ** 32 + 1))
-    assert.equal(out.readBigInt64LE(32 + 112), 1_700_000_000n)
-    assert.deepEqual([out.readUInt32LE(32 + 128), out.readUInt32LE(32 + 132)], [8, 0x123])
-  })
-
   test('notifications', () => {
     assert.equal(
       abi.invalInode(7, true).toString('hex'),

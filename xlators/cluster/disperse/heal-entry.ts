@@ -6,7 +6,7 @@ import { Fd } from '../../../src/core/fd.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
-import { bricksOf, count } from '../common/mask.ts'
+import { bricksOf } from '../common/mask.ts'
 import {
   type Adjust,
   adjustCounters,

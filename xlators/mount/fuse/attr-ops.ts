@@ -1,4 +1,4 @@
-/** Requests about attributes: GETATTR, STATX, SETATTR, READLINK, STATFS, ACCESS. */
+/** Requests about attributes: GETATTR, SETATTR, READLINK, STATFS, ACCESS. */
 
 import { Dict } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
@@ -25,7 +25,7 @@ import type { FuseRequest } from '../../../src/fuse/request.ts'
 import type { FuseBridge } from './index.ts'
 import { isPrivileged, stale } from './rules.ts'
 
-type Ops = Pick<FuseOps, 'getattr' | 'statx' | 'setattr' | 'readlink' | 'statfs' | 'access'>
+type Ops = Pick<FuseOps, 'getattr' | 'setattr' | 'readlink' | 'statfs' | 'access'>
 type Stated = { errno: 0; stat: Iatt } | FopError
 
 /** Longest link text, as stock asks for it. */
@@ -78,17 +78,6 @@ export class AttrOps implements Ops {
     const rep = await this.#stat(request, inode, input)
     if (rep.errno !== 0) return void request.error(rep.errno)
     this.#bridge.replyAttr(request, inode, rep.stat)
-  }
-
-  statx: Ops['statx'] = async (request, input) => {
-    const inode = this.#bridge.inodeOf(request)
-    if (inode === undefined) return void request.error(E.STALE)
-    const rep = await this.#stat(request, inode, input)
-    if (rep.errno !== 0) return void request.error(rep.errno)
-    const { seen, kernelCache } = this.#bridge
-    this.#bridge.observe(inode, rep.stat)
-    const valid = kernelCache.attributes(inode, rep.stat)
-    if (!request.statx(inode.gfid, rep.stat, valid)) seen.get(inode)?.clear()
   }
 
   setattr: Ops['setattr'] = async (request, input) => {

@@ -5,7 +5,7 @@
  *
  * Unlike stock: 1 MiB requests, ATOMIC_O_TRUNC, PARALLEL_DIROPS, HANDLE_KILLPRIV_V2 and
  * AUTO_INVAL_DATA by default, no KEEP_CACHE at open (what another client wrote is seen by whoever
- * opens afterwards), STATX, ZERO_RANGE, upcalls answered by kernel invalidations.
+ * opens afterwards), ZERO_RANGE, upcalls answered by kernel invalidations.
  *
  * Not kept: fusermount (EPERM is reported), the `fuse` type without subtype (kernels before
  * 2.6.21).
