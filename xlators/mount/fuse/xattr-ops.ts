@@ -34,15 +34,19 @@ export class XattrOps implements Ops {
     this.#bridge = bridge
   }
 
-  /** Why a name is not served, for reading and for changing it. */
+  /**
+   * Why a name is not served, for reading and for changing it. `ls -l` asks for the label of every
+   * file, unless one was EOPNOTSUPP: a request a file, which ENODATA, as the stock client has it,
+   * costs.
+   */
   readonly #refused = (name: string, reading: boolean): Errno | 0 => {
     if (name.startsWith(ACL_PREFIX) && !this.#bridge.acl) return E.OPNOTSUPP
-    const selinux = name === 'security.selinux' && !this.#bridge.options.selinux
+    if (name === 'security.selinux' && !this.#bridge.options.selinux) return E.OPNOTSUPP
     const capability =
       name === 'security.capability' &&
       !this.#bridge.options.capability &&
       !this.#bridge.options.selinux
-    if (selinux || capability) return reading ? E.NODATA : E.OPNOTSUPP
+    if (capability) return reading ? E.NODATA : E.OPNOTSUPP
     return 0
   }
 
