@@ -28,7 +28,7 @@ import {
   rows,
   warmUp,
 } from './mount/rows.ts'
-import { kinds, type VolumeKind } from './mount/volumes.ts'
+import { bricksInMemory, kinds, type VolumeKind } from './mount/volumes.ts'
 
 const TIME_MAX_MS = 60 * 60_000
 
@@ -140,6 +140,7 @@ async function made(dir: string): Promise<string> {
 async function main(): Promise<void> {
   if (values.profile !== undefined) mkdirSync(values.profile, { recursive: true })
   await makeSources()
+  if (!(await bricksInMemory())) say('WARNING: no file system in memory, the disk is measured too')
   const summaries: Summary[] = []
   const wanted = values.volumes?.split(',')
   for (const kind of kinds) {
