@@ -26,6 +26,8 @@ export class DhtInode {
   times: Times | undefined
   /** Of a directory: when `layout` was last seen to be the disk's, monotonic ms. */
   verifiedAt = Number.NEGATIVE_INFINITY
+  /** Of a directory: when a name was last looked up in it and absent, monotonic ms. */
+  absentAt = Number.NEGATIVE_INFINITY
   /** Of a directory: a listing showed files that are not where their names hash to. */
   misplaced = false
 }

@@ -20,7 +20,7 @@ import { ACL_ACCESS, ACL_DEFAULT, GFID_REQ, LINKTO_REQUEST_BYTES, OPEN_FD_COUNT 
 import { COMMIT_HASH_NONE, type Layout } from './layout.ts'
 import { createLinkto, linktoTarget, unlinkLinkto } from './linkto.ts'
 import { LockSet } from './locks.ts'
-import { isLayoutCurrent } from './parent.ts'
+import { expectsAbsence, isLayoutCurrent, sawAbsence } from './parent.ts'
 import { worstError } from './subvolumes.ts'
 
 type LookupRep = Rep<'lookup'>
@@ -96,12 +96,22 @@ export function lookupAgain(dht: Distribute, frame: Frame, loc: Loc): Promise<Lo
 async function freshLookup(call: LookupCall): Promise<LookupRep> {
   const { dht, frame, loc, hashed, xdata } = call
   if (hashed === undefined) return lookupDirectory(call, undefined, undefined)
-  const rep = await frame.wind(hashed, 'lookup', { loc, xdata })
+  const asking = frame.wind(hashed, 'lookup', { loc, xdata })
+  // Where names have been absent one after the other, this one may be, too: the question that
+  // would follow goes along.
+  const checking =
+    expectsAbsence(dht, loc.parent) && !searchesEverywhere(call)
+      ? isLayoutCurrent(dht, frame, loc.parent, hashed)
+      : undefined
+  const rep = await asking
+  let isCurrent = await checking
   if (rep.errno !== 0) {
     switch (rep.errno) {
       case E.NOENT:
         if (searchesEverywhere(call)) return lookupEverywhere(call)
-        return (await isLayoutCurrent(dht, frame, loc.parent, hashed)) ? rep : placeAgain(call)
+        sawAbsence(dht, loc.parent)
+        isCurrent ??= await isLayoutCurrent(dht, frame, loc.parent, hashed)
+        return isCurrent ? rep : placeAgain(call)
       case E.NOTCONN:
       case E.NODATA:
         return lookupDirectory(call, undefined, undefined)

@@ -22,6 +22,7 @@ import {
   placeName,
   preopFailed,
   refreshLayout,
+  sawAbsence,
   showParents,
 } from './parent.ts'
 import { asRoot } from './subvolumes.ts'
@@ -42,6 +43,8 @@ export async function mkdir(
   await dht.space.ready()
   const layout = await layOut(dht, frame, req, gfid, made.hashed, made.layout)
   dht.rememberDirectory(req.loc.inode, rep.stat, layout, made.hashed)
+  // Whoever makes a directory makes its files.
+  sawAbsence(dht, req.loc.inode)
   showParents(dht, placed.parent, rep.preparent, rep.postparent)
   return rep
 }

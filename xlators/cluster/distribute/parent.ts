@@ -87,6 +87,20 @@ export async function refreshLayout(
  * file after it changed the layout. */
 const LAYOUT_TRUST_MS = 5
 
+/** Names absent in a directory one after the other, each so soon after the last: files are made. */
+const ABSENCE_GAP_MS = 1000
+
+/** A name was looked up in it a moment ago and absent. */
+export function expectsAbsence(dht: Distribute, parent: Inode | undefined): boolean {
+  const state = parent === undefined ? undefined : dht.inodes.get(parent)
+  return state !== undefined && clock.now() - state.absentAt < ABSENCE_GAP_MS
+}
+
+export function sawAbsence(dht: Distribute, parent: Inode | undefined): void {
+  const state = parent === undefined ? undefined : dht.inodes.get(parent)
+  if (state !== undefined) state.absentAt = clock.now()
+}
+
 /**
  * Before a name counts as absent: is the layout that placed it still the disk's? Rebalance changes
  * layouts under its clients, and from then on moves files. One look at the parent's range on the
