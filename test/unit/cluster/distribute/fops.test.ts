@@ -264,3 +264,22 @@ test('a joined listing leaves out a subvolume that is down', async () => {
   const names = (await sim.readdir('/d', 131072)).map((entry) => entry.name)
   assert.equal(names.length, 32 - before)
 })
+
+test("where names are absent one after the other, the parent's layout is asked along", async () => {
+  const sim = await mount(2)
+  await sim.mkdir('/d')
+  await sim.lookup('/d')
+  const asked: string[] = []
+  for (const brick of sim.bricks) {
+    brick.gate = (fop, req) => {
+      if (fop !== 'lookup') return undefined
+      if (req.loc?.name === undefined) asked.push('layout')
+      // The answer to the name comes late: what is asked before it did not wait for it.
+      else
+        return new Promise((resolve) => setTimeout(resolve, 20)).then(() => void asked.push('name'))
+      return undefined
+    }
+  }
+  for (const name of ['a', 'b']) await assert.rejects(sim.lookup(`/d/${name}`), fails(E.NOENT))
+  assert.deepEqual(asked, ['layout', 'layout', 'name', 'layout', 'layout', 'name'])
+})
