@@ -5,7 +5,7 @@
  */
 import { assert } from '../../../src/core/assert.ts'
 import { clock, type Timer } from '../../../src/core/clock.ts'
-import { E, type Errno } from '../../../src/core/errno.ts'
+import type { Errno } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
@@ -221,7 +221,7 @@ export class InodeLock {
     this.#session = session
     if (locked !== 0 && afr.quorum.in(locked)) return { errno: 0 }
     session.over()
-    return { errno: E.NOTCONN }
+    return { errno: locks.refused }
   }
 
   /** Acts for the lock: as root, with its owner, leaving no time stamps. */

@@ -31,7 +31,9 @@ export interface Lockee {
 }
 
 /** `held`: bricks by lockee; `locked`: those that hold every lockee. */
-export type Locks = { errno: 0; held: number[]; locked: number } | { errno: Errno }
+export type Locks =
+  /** `refused`: what other bricks said, ENOTCONN where they said nothing. */
+  { errno: 0; held: number[]; locked: number; refused: Errno } | { errno: Errno }
 
 /** Start of the range that stands for an object's metadata (the bricks treat it apart). */
 export const METADATA_START = 2n ** 63n - 2n
@@ -226,7 +228,7 @@ async function outcome(
 ): Promise<Locks> {
   const { held, errno } = tally
   const locked = held.reduce((all, mask) => all & mask, ~0)
-  if (locked !== 0) return { errno: 0, held, locked }
+  if (locked !== 0) return { errno: 0, held, locked, refused: errno }
   await unlockAll(frame, bricks, lockees, held)
   return { errno }
 }

@@ -72,9 +72,9 @@ async function ask(
   return { errno: 0 }
 }
 
-/** The errno when too few bricks have the object. */
+/** The errno when too few bricks have the object, or the fd (one that lost its locks). */
 export const quorumErrno = (replies: readonly (CopyReply | undefined)[]): Errno =>
-  replies.some((reply) => reply?.errno === E.IO) ? E.IO : E.NOTCONN
+  [E.IO, E.BADFD].find((errno) => replies.some((reply) => reply?.errno === errno)) ?? E.NOTCONN
 
 /** Makes sure that some copy is good for content and attributes; EIO in a split-brain. */
 export async function ensureReadable(

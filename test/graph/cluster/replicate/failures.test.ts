@@ -550,6 +550,22 @@ void describe('reads', () => {
     assert.equal(await volume.mount.read(fd), 'old content')
   })
 
+  void test('an fd that most bricks have lost is no good', async () => {
+    const volume = await prepared()
+    const fd = await volume.mount.open('/old')
+    // With client.strict-locks, when its locks are gone.
+    const lost = new Set<FopName>(['finodelk', 'fstat', 'readv'])
+    for (const brick of [0, 1]) {
+      volume.bricks[brick]!.fail = (fop) => (lost.has(fop) ? E.BADFD : undefined)
+    }
+    assert.equal(await write(volume, fd, 'new'), E.BADFD)
+    volume.afr.doubt(fd.inode)
+    const read = await volume.mount.fop('readv', { fd, offset: 0, size: 9, flags: 0 })
+    assert.equal(read.errno, E.BADFD)
+    assert.equal((await volume.mount.fop('fstat', { fd })).errno, E.BADFD)
+    noLocks(volume)
+  })
+
   void test('an fd opened without a brick is opened there when the brick is back', async () => {
     const volume = await prepared()
     volume.bricks[1]!.up = false
