@@ -18,6 +18,7 @@ export const registry: Readonly<Record<string, Loader>> = {
   'features/gfid-access': () => import('./features/gfid-access/index.ts'),
   'features/index': () => import('./features/index/index.ts'),
   'features/locks': () => import('./features/locks/index.ts'),
+  'features/shard': () => import('./features/shard/index.ts'),
   'features/snapview-client': () => import('./features/snapview-client/index.ts'),
   'features/upcall': () => import('./features/upcall/index.ts'),
   'features/utime': () => import('./features/utime/index.ts'),
