@@ -19,8 +19,8 @@ const REPORT_BYTES_MAX = 64 * 1024
 /**
  * How V8 is to run a mount; the launcher's first line says the same, for `--no-daemon`.
  *
- * - File data under way counts as old space, of which V8 lets a small heap like ours have little: it
- *   would mark the whole heap for every 6 MiB written, a third to a half of the CPU time. MB.
+ * - File data under way counts as old space, of which V8 lets a small heap like ours have little:
+ *   it would mark the whole heap for every 6 MiB written, a third to a half of the CPU time. MB.
  * - A function is optimised once it has run three times this much of its byte code (bytes, 67584
  *   unless told). A translator's functions are short: by default most of them wait for 4000 calls
  *   and more. Creating a file takes 1.25 ms from the second thousand on, where it took 1.54 ms even
