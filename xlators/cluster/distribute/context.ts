@@ -28,6 +28,8 @@ export class DhtInode {
   verifiedAt = Number.NEGATIVE_INFINITY
   /** Of a directory: when a name was last looked up in it and absent, monotonic ms. */
   absentAt = Number.NEGATIVE_INFINITY
+  /** Of a directory: directories in it that a listing showed and nobody has looked up since. */
+  listedDirectories: Set<string> | undefined
   /** Of a directory: a listing showed files that are not where their names hash to. */
   misplaced = false
 }

@@ -77,7 +77,22 @@ export function lookup(dht: Distribute, frame: Frame, req: Req<'lookup'>): Maybe
   if (known?.layout !== undefined && known.layout.generation === dht.generation) {
     return revalidateDirectory(call, known.layout)
   }
+  const listed = loc.parent === undefined ? undefined : dht.inodes.get(loc.parent)
+  if (loc.name !== undefined && listed?.listedDirectories?.delete(loc.name) === true) {
+    return lookupListed(call)
+  }
   return freshLookup(call)
+}
+
+/**
+ * A listing showed the name as a directory: all subvolumes are asked at once, instead of all others
+ * after the one it hashes to. Where it is no directory, or not everywhere, that was for nothing.
+ */
+async function lookupListed(call: LookupCall): Promise<LookupRep> {
+  const { dht, frame, loc, xdata } = call
+  const replies = await frame.windAll(dht.children, 'lookup', () => ({ loc, xdata }))
+  const whole = replies.every((rep) => rep.errno === 0 && isDir(rep.stat))
+  return whole ? finishDirectory(call, replies) : freshLookup(call)
 }
 
 /** A lookup that trusts nothing remembered; for rename and migration, under their own locks. */

@@ -20,6 +20,8 @@ const AT_ONCE_MAX = 8
 const NOTHING_READ: ReadonlyMap<number, Rep<'readdirp'>> = new Map()
 /** dirent.h */
 const DT_DIR = 4
+/** Names of directories kept from listings of one directory. */
+const LISTED_MAX = 1024
 /** struct fuse_dirent without the name, and struct fuse_entry_out. */
 const DIRENT_BYTES = 24
 const ENTRY_BYTES = 128
@@ -117,6 +119,7 @@ async function list(
     if (joined.length > 0) break
   }
   remember(dht, req, joined, position)
+  noteDirectories(dht, req, joined)
   return { errno: 0, entries: joined, eof: position === undefined, xdata: before }
 }
 
@@ -174,6 +177,20 @@ function remember(
   const state = dht.fdState(req.fd)
   const starts = next !== undefined && next.off === 0n
   state.ended = starts && last !== undefined ? { off: last.off, next } : undefined
+}
+
+/** Their lookups will come, and then ask all subvolumes at once. */
+function noteDirectories(dht: Distribute, { fd, off }: Req<'readdirp'>, entries: DirEntry[]): void {
+  const state = dht.inodes.get(fd.inode)
+  if (state === undefined) return
+  if (off === 0n) state.listedDirectories = undefined
+  for (const { name, type, stat } of entries) {
+    if (stat === undefined ? type !== DT_DIR : !isDir(stat)) continue
+    if (name === '.' || name === '..') continue
+    state.listedDirectories ??= new Set()
+    if (state.listedDirectories.size >= LISTED_MAX) return
+    state.listedDirectories.add(name)
+  }
 }
 
 /** A subvolume that came up after opendir does not know the fd: it is opened there now. */

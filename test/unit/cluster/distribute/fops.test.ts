@@ -283,3 +283,25 @@ test("where names are absent one after the other, the parent's layout is asked a
   for (const name of ['a', 'b']) await assert.rejects(sim.lookup(`/d/${name}`), fails(E.NOENT))
   assert.deepEqual(asked, ['layout', 'layout', 'name', 'layout', 'layout', 'name'])
 })
+
+test('a directory that a listing showed is looked up on all subvolumes at once', async () => {
+  const maker = await mount(3)
+  await maker.mkdir('/d')
+  await maker.mkdir('/d/sub')
+  const sim = await simGraph({ volfile: distributeVolfile(3), xlators: [distribute] })
+  for (const [i, brick] of sim.bricks.entries()) brick.store = maker.bricks[i]!.store
+  await sim.start()
+  await sim.readdir('/d')
+  let asked = 0
+  let atFirstAnswer: number | undefined
+  for (const brick of sim.bricks) {
+    brick.gate = async (fop, { loc }) => {
+      if (fop !== 'lookup' || loc?.name !== 'sub') return
+      asked++
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      atFirstAnswer ??= asked
+    }
+  }
+  assert.equal((await sim.lookup('/d/sub')).stat.mode & 0o7777, 0o755)
+  assert.deepEqual([asked, atFirstAnswer], [3, 3])
+})
