@@ -3,6 +3,7 @@ import test from 'node:test'
 import { Dict } from '../../../src/core/dict.ts'
 import { E } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
+import type { Fop } from '../../../src/core/fop.ts'
 import { gfidText } from '../../../src/core/gfid.ts'
 import shard from '../../../xlators/features/shard/index.ts'
 import { encodeFileSize, FILE_SIZE_KEY, fileSizeOf } from '../../../xlators/features/shard/keys.ts'
@@ -174,4 +175,26 @@ test('blocks are deleted after the last name, and not while a brick cannot tell'
     const left = blocks(brick).filter((name) => name !== '.remove_me')
     assert.equal(left.length, down ? 1 : 0)
   }
+})
+
+test('a listing that tells no xattrs does not make a file whole', async () => {
+  const { brick, mount } = await bench()
+  const fd = await made(mount, 'f')
+  assert.equal(await mount.write(fd, BLOCK, Buffer.alloc(10, 3)), 0)
+  const other = await bench()
+  other.brick.store = brick.store
+  const { readdirp } = other.brick as unknown as { readdirp: Fop<'readdirp'> }
+  other.brick.readdirp = async (frame, req) => {
+    const rep = await readdirp(frame, req)
+    if (rep.errno === 0) for (const entry of rep.entries) entry.xdata = undefined
+    return rep
+  }
+  const listed = await other.mount.list(4096)
+  assert.deepEqual(
+    listed.map(({ name, inode }) => [name, inode]),
+    [['f', undefined]],
+  )
+  const opened = await other.mount.open('f')
+  assert.ok(typeof opened === 'object')
+  assert.deepEqual(await other.mount.read(opened, BLOCK, 100), Buffer.alloc(10, 3))
 })

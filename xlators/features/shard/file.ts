@@ -18,6 +18,12 @@ import { encodeFileSize, FILE_SIZE_KEY, type FileSize, fileSizeOf } from './keys
 
 const O_RDWR = 2
 
+/** Counts changes of sizes made here, of all files. */
+let changes = 0
+
+/** The moment before a question, by which `learn` tells whether the answer is old. */
+export const askedNow = (): number => changes
+
 /** Changes not yet sent, and who waits for them. */
 interface Pending {
   end: number
@@ -32,8 +38,8 @@ export class ShardFile {
   blocks = 0
   /** Attributes of the base file, for replies of fops that ask other blocks. */
   stat = new Iatt()
-  /** Grows with every change of `size` made here: answers asked for before it are old. */
-  version = 0
+  /** Number of the last change of `size` made here: answers asked for before it are old. */
+  #changed = 0
   readonly known = new Map<number, Block>()
   /** Syncs of blocks that left the list of known ones. */
   readonly leaving = new Set<Promise<Errno | 0>>()
@@ -54,9 +60,9 @@ export class ShardFile {
     return this.#anonymous
   }
 
-  /** Base file's attributes and the xattr, from a reply to what was asked at `version`. */
-  learn(stat: Iatt, fileSize: FileSize | undefined, version: number): void {
-    if (fileSize !== undefined && version === this.version && !this.#busy) {
+  /** Base file's attributes and the xattr, from a reply to what was asked at `asked`. */
+  learn(stat: Iatt, fileSize: FileSize | undefined, asked: number): void {
+    if (fileSize !== undefined && this.#changed <= asked && !this.#busy) {
       this.size = fileSize.size
       this.blocks = fileSize.blocks
     }
@@ -88,7 +94,7 @@ export class ShardFile {
     const pending = this.#pending
     pending.end = Math.max(pending.end, end)
     pending.blocks += blocks
-    this.version++
+    this.#changed = ++changes
     if (!this.#sending) void this.#send(frame, child, inode)
     return pending.done
   }
@@ -121,11 +127,11 @@ export class ShardFile {
 
   /** Adds to the xattr; `size` and `blocks` are then what the brick has. */
   async add(frame: Frame, child: Xlator, inode: Inode, size: number, blocks: number) {
-    this.version++
+    this.#changed = ++changes
     const dict = new Dict().setBytes(FILE_SIZE_KEY, encodeFileSize(size, blocks))
     const loc = Loc.ofInode(inode)
     const rep = await frame.wind(child, 'xattrop', { loc, op: XATTROP_ADD_ARRAY64, dict })
-    this.version++
+    this.#changed = ++changes
     if (rep.errno !== 0) return rep
     const now = fileSizeOf(rep.dict)
     this.size = now?.size ?? this.size + size

@@ -34,7 +34,7 @@ import { type Xlator as AnyXlator, defineXlator, Xlator } from '../../../src/cor
 import type { DumpSink } from '../../../src/observe/dump.ts'
 import { asRoot, Blocks } from './blocks.ts'
 import { Deletion } from './deletion.ts'
-import { ShardFile } from './file.ts'
+import { askedNow, ShardFile } from './file.ts'
 import {
   asking,
   blockSizeOf,
@@ -140,7 +140,7 @@ export class Shard extends Xlator<typeof options> {
   override dump = (sink: DumpSink): void => {
     const { options } = this
     sink.section(`${this.type}.${this.name}`)
-    sink.pair('block-size', options['shard-block-size'])
+    sink.pair('shard-block-size', options['shard-block-size'])
     sink.pair('inode-count', this.blocks.count)
     sink.pair('lru-max-limit', options['shard-lru-limit'])
     sink.pair('deletion-rate', options['shard-deletion-rate'])
@@ -183,29 +183,30 @@ export class Shard extends Xlator<typeof options> {
     const xdata = asking(req.xdata)
     // The first block's content is not the file's.
     xdata.delete(CONTENT_KEY)
-    const version = this.#versionOf(inode)
+    const asked = askedNow()
     const rep = await frame.wind(this.child, 'lookup', { ...req, xdata })
     if (rep.errno !== 0) return rep
-    return { ...rep, stat: this.#learn(inode, rep.stat, rep.xdata, version) }
+    return { ...rep, stat: this.#learn(inode, rep.stat, rep.xdata, asked) }
   }
 
   readdirp: Fop<'readdirp'> = async (frame, req) => {
+    const asked = askedNow()
     const rep = await this.#list(frame, 'readdirp', { ...req, xdata: asking(req.xdata) })
     if (rep.errno !== 0) return rep
     for (const entry of rep.entries) {
       const { stat, inode } = entry
       if (stat === undefined || (stat.mode & S_IFMT) !== S_IFREG) continue
       const file = inode === undefined ? undefined : this.#files.get(inode)
-      if (file !== undefined && file !== WHOLE) entry.stat = file.show(stat)
+      if (file === WHOLE) continue
       const size = fileSizeOf(entry.xdata)
-      if (size !== undefined && inode !== undefined) {
-        entry.stat = this.#learn(inode, stat, entry.xdata, this.#versionOf(inode))
-      } else if (size !== undefined) {
-        entry.stat = Object.assign(stat.clone(), size)
-      } else if (inode !== undefined && file === undefined) {
-        // Whether it is sharded was not told: the mount looks it up.
-        if (entry.xdata === undefined) entry.inode = undefined
-        else this.#learn(inode, stat, entry.xdata, 0)
+      if (inode !== undefined && size !== undefined && blockSizeOf(entry.xdata) !== 0) {
+        entry.stat = this.#learn(inode, stat, entry.xdata, asked)
+      } else if (file !== undefined) {
+        entry.stat = file.show(stat)
+      } else {
+        // Not every translator below tells xattrs in listings: the mount looks the name up.
+        entry.inode = undefined
+        if (size !== undefined) entry.stat = Object.assign(stat.clone(), size)
       }
     }
     return rep
@@ -389,7 +390,7 @@ export class Shard extends Xlator<typeof options> {
     file: ShardFile,
     fd: Fd | undefined,
   ): Promise<Errno | 0> {
-    const { version } = file
+    const asked = askedNow()
     const xdata = asking(undefined)
     const root = asRoot(frame)
     const rep =
@@ -402,7 +403,7 @@ export class Shard extends Xlator<typeof options> {
       this.log.error(`${inode.gfid === NULL_GFID ? '' : Loc.ofInode(inode).path}: no file-size`)
       return E.IO
     }
-    file.learn(rep.stat, size, version)
+    file.learn(rep.stat, size, asked)
     return 0
   }
 
@@ -426,14 +427,9 @@ export class Shard extends Xlator<typeof options> {
     return inode.type !== S_IFREG || this.#files.get(inode) === WHOLE
   }
 
-  #versionOf(inode: Inode): number {
-    const file = this.#files.get(inode)
-    return file === undefined || file === WHOLE ? 0 : file.version
-  }
-
-  /** Returns the attributes as users see them. */
-  #learn(asked: Inode, stat: Iatt, xdata: Dict | undefined, version: number): Iatt {
-    const inode = this.graph.inodes.byGfid(stat.gfid) ?? asked
+  /** From a reply that tells both xattrs of a file that has them. Attributes as users see them. */
+  #learn(given: Inode, stat: Iatt, xdata: Dict | undefined, asked: number): Iatt {
+    const inode = this.graph.inodes.byGfid(stat.gfid) ?? given
     const blockSize = blockSizeOf(xdata)
     const size = fileSizeOf(xdata)
     let file = this.#files.get(inode)
@@ -445,10 +441,8 @@ export class Shard extends Xlator<typeof options> {
       }
       file = new ShardFile(blockSize)
       this.#files.set(inode, file)
-      file.learn(stat, size, 0)
-    } else {
-      file.learn(stat, size, inode === asked ? version : file.version)
     }
+    file.learn(stat, size, asked)
     return file.show(stat)
   }
 
@@ -469,9 +463,10 @@ export class Shard extends Xlator<typeof options> {
     if (known !== undefined) return known
     const xdata = asking(undefined)
     const loc = Loc.ofInode(inode)
+    const asked = askedNow()
     const rep = await asRoot(frame).wind(this.child, 'lookup', { loc, xdata })
     if (rep.errno !== 0) return rep.errno
-    this.#learn(inode, rep.stat, rep.xdata, 0)
+    this.#learn(inode, rep.stat, rep.xdata, asked)
     return this.#files.get(inode) ?? WHOLE
   }
 
@@ -506,10 +501,12 @@ export class Shard extends Xlator<typeof options> {
     req: Req<K>,
     inode: Inode,
   ): Promise<Rep<K>> {
-    const version = this.#versionOf(inode)
+    const file = await this.#need(frame, inode)
+    const asked = askedNow()
     const rep = (await frame.wind(this.child, fop, req)) as Rep<'stat'>
-    if (rep.errno !== 0) return rep as Rep<K>
-    return { ...rep, stat: this.#learn(inode, rep.stat, rep.xdata, version) } as Rep<K>
+    if (rep.errno !== 0 || typeof file !== 'object') return rep as Rep<K>
+    file.learn(rep.stat, fileSizeOf(rep.xdata), asked)
+    return { ...rep, stat: file.show(rep.stat) } as Rep<K>
   }
 
   async #changed<K extends 'setattr' | 'fsetattr'>(
