@@ -11,7 +11,6 @@ import { resolveOptions } from '../../../src/core/options.ts'
 import { buildGraph, type Graph } from '../../../src/graph/build.ts'
 import { parseVolfile } from '../../../src/graph/volfile.ts'
 import { setLogLevel } from '../../../src/observe/log.ts'
-import { registry } from '../../../xlators/registry.ts'
 import { testProcess } from '../../lib/scripted.ts'
 
 const samples = fileURLToPath(new URL('../../../../volfiles/', import.meta.url))
@@ -36,18 +35,7 @@ describe('sample volfiles', () => {
   after(() => setLogLevel('INFO'))
 
   for (const volfile of parsed) {
-    const missing = volfile.volumes.find(({ type }) => registry[type] === undefined)
     // ssl.vol names key files that are not on every machine: what is missing is said
-    if (missing !== undefined) {
-      test(`${volfile.source} is refused: there is no ${missing.type}`, async () => {
-        await assert.rejects(build(volfile), (error: unknown) => {
-          assert.ok(error instanceof GlusterError)
-          assert.match(error.message, new RegExp(`'${missing.type}' is not supported`))
-          return true
-        })
-      })
-      continue
-    }
     test(`${volfile.source} builds`, async () => {
       const graph = await build(volfile).catch((error: unknown) => {
         assert.ok(error instanceof GlusterError, String(error))
