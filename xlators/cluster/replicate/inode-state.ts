@@ -10,6 +10,8 @@ export class InodeState {
   data = 0
   /** Bricks whose attributes and xattrs may be read. */
   metadata = 0
+  /** Bricks that missed changes of this mount which are not on record yet, by kind of change. */
+  readonly missed: [data: number, metadata: number] = [0, 0]
   /** How often something suggested that copies differ; what was learned before is void. */
   doubts = 0
   /** `doubts` when what is known was asked for. */
@@ -27,6 +29,11 @@ export class InodeState {
   /** Bricks good for both content and attributes. */
   get readable(): number {
     return this.data & this.metadata
+  }
+
+  /** Bricks not to be read, though no other blames them yet. */
+  get unrecorded(): number {
+    return this.missed[0] | this.missed[1]
   }
 
   isFresh(generation: number): boolean {

@@ -248,7 +248,9 @@ function judged(afr: Replicate, frame: Frame, loc: Loc, round: Round, good: numb
   // A heal may be about to end it: the next read asks again.
   const isDamaged = (verdict.blamed & good) !== 0
   if (isDamaged) state.doubts++
-  const readable = verdict.data & verdict.metadata & good
+  const known = afr.graph.inodes.byGfid(stat.gfid)
+  const others = known === undefined ? good : good & ~afr.state(known).unrecorded
+  const readable = verdict.data & verdict.metadata & others
   const brick = afr.readBrick(gfidInode(loc, stat.gfid), readable, frame.creds.pid)
   if (brick >= 0) return replyOf(afr, loc, replies, brick, good, isDamaged)
   if (!directory || verdict.metadata === 0) noteSplitBrain(afr, loc.inode, loc.path, replies)

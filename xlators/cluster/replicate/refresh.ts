@@ -208,9 +208,10 @@ function anyCopy(afr: Replicate, inode: Inode): number {
 
 function readableFor<K extends FopName>(afr: Replicate, spec: ReadSpec<K>): number {
   const state = afr.state(spec.inode)
-  if (state.readable !== 0 || !isDirInode(spec.inode)) return state.readable
+  const others = ~state.unrecorded
+  if (state.readable !== 0 || !isDirInode(spec.inode)) return state.readable & others
   // Directories: what they list is merged by a heal, any copy will do until then.
-  if (spec.needs === 'metadata' || state.metadata !== 0) return state.metadata
+  if (spec.needs === 'metadata' || state.metadata !== 0) return state.metadata & others
   return afr.up & ~afr.arbiterMask || afr.up
 }
 

@@ -78,8 +78,12 @@ export class Session {
     this.fd = fd
   }
 
-  /** Unlocked. */
+  /** Unlocked. Copies that were looked at while bricks came back may have been so too early. */
   end(): void {
+    const { inode, slot } = this.#lock
+    const { missed } = this.#afr.state(inode)
+    if (missed[slot] !== 0 && this.#generation !== this.#afr.generation) this.#afr.doubt(inode)
+    missed[slot] = 0
     if (this.#testified !== 0) this.#afr.thinArbiter?.release()
     this.fd?.drop()
     this.#finished()

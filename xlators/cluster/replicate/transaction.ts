@@ -130,6 +130,7 @@ async function perform<K extends FopName>(
   if (outcome.errno === 0) {
     // What a brick took before it was lost it need not be blamed for.
     session.missed |= outcome.failed | (session.toBlame & ~outcome.good)
+    afr.state(what.inode).missed[what.slot] |= session.missed
     if (what.unstable === true) session.unstable = true
   }
   return { replies, outcome }

@@ -135,6 +135,26 @@ void describe('a directory of which every brick that is there missed something',
   })
 })
 
+void test('a brick that is back is not read before what it missed is on record', async () => {
+  const volume = await prepared({ options: { 'read-hash-mode': '0', 'read-subvolume-index': '2' } })
+  const { mount, bricks } = volume
+  const fd = await mount.open('/dir/kept')
+  bricks[2]!.up = false
+  await mount.write(fd, 0, 'news')
+  let open = (): void => {}
+  const gate = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  for (const brick of [0, 1]) bricks[brick]!.gate = (fop) => (fop === 'fxattrop' ? gate : undefined)
+  bricks[2]!.up = true
+  assert.equal(await mount.read(fd), 'news')
+  assert.equal(await mount.read(fd), 'news')
+  open()
+  await letGo(volume)
+  assert.equal(await mount.read(fd), 'news')
+  assert.deepEqual(mark(bricks[0]!, '/dir/kept', 2), [1, 0, 0])
+})
+
 void test('one good copy is enough', async () => {
   const volume = await prepared()
   await removeWithout(volume, 0, 'first')
