@@ -198,3 +198,26 @@ test('a listing that tells no xattrs does not make a file whole', async () => {
   assert.ok(typeof opened === 'object')
   assert.deepEqual(await other.mount.read(opened, BLOCK, 100), Buffer.alloc(10, 3))
 })
+
+test('of a file that is mostly a hole only the blocks there are cost requests', async () => {
+  const { b, brick, mount } = await bench()
+  const fd = await made(mount, 'f')
+  const far = 1_000_000
+  assert.equal(await mount.write(fd, far * BLOCK, Buffer.alloc(10, 'x')), 0)
+  assert.equal(await mount.write(fd, 5 * BLOCK, Buffer.alloc(10, 'x')), 0)
+  const before = brick.trace.length
+  await b.ok('ftruncate', { fd, offset: 6 * BLOCK })
+  assert.ok(brick.trace.length - before < 30, `${brick.trace.length - before} requests`)
+  assert.deepEqual(blocks(brick), [`${gfidText(fd.inode.gfid)}.5`])
+  assert.equal(sizeOf(brick, 'f'), 6 * BLOCK)
+})
+
+test('a file whose last name is gone goes on growing for who has it open', async () => {
+  const { brick, mount } = await bench()
+  const fd = await made(mount, 'f')
+  const node = brick.store.root.children.get('f')!.node
+  brick.fail = (fop) => (fop === 'xattrop' ? E.STALE : undefined)
+  assert.equal(await mount.write(fd, BLOCK, Buffer.alloc(10, 'x')), 0)
+  const value = node.xattrs.get(FILE_SIZE_KEY)!
+  assert.equal(fileSizeOf(new Dict().setBytes(FILE_SIZE_KEY, value))?.size, BLOCK + 10)
+})

@@ -16,6 +16,10 @@ import type { ShardFile } from './file.ts'
 import { INTERNAL_KEY, REMOVE_DIR, REMOVE_GFID, SHARD_DIR, SHARD_GFID } from './keys.ts'
 
 const O_RDWR = 2
+/** Of more blocks than this the directory tells which there are: most of a file may be a hole. */
+const TRIED_MAX = 4096
+/** Bytes asked of a listing. */
+const LISTING_SIZE = 131_072
 
 /** One block and who uses it. */
 export interface Block {
@@ -164,6 +168,46 @@ export class Blocks {
     this.#shardDir = undefined
   }
 
+  /** Which of the blocks `first` to `last` to look for: those there are, and maybe others. */
+  async candidates(
+    frame: Frame,
+    gfid: Gfid,
+    first: number,
+    last: number,
+  ): Promise<Found<Iterable<number>>> {
+    if (last - first < TRIED_MAX) return { errno: 0, value: numbers(first, last) }
+    const root = asRoot(frame)
+    const dir = await this.shardDir(root, false)
+    if (dir.errno !== 0) return dir.errno === E.NOENT ? { errno: 0, value: [] } : dir
+    const prefix = `${gfidText(gfid)}.`
+    const listed: number[] = []
+    const errno = await this.list(root, dir.value, (name) => {
+      const number = name.startsWith(prefix) ? Number(name.slice(prefix.length)) : Number.NaN
+      if (number >= first && number <= last) listed.push(number)
+    })
+    return errno === 0 ? { errno: 0, value: listed } : { errno }
+  }
+
+  /** Tells every name in one of the directories. */
+  async list(frame: Frame, dir: Inode, each: (name: string) => void): Promise<Errno | 0> {
+    const { child } = this.#xl
+    const fd = new Fd(dir, 0, 0)
+    const opened = await frame.wind(child, 'opendir', { loc: Loc.ofInode(dir), fd })
+    if (opened.errno !== 0) return opened.errno
+    try {
+      for (let off = 0n; ; ) {
+        const rep = await frame.wind(child, 'readdir', { fd, size: LISTING_SIZE, off })
+        if (rep.errno !== 0) return rep.errno
+        for (const { name } of rep.entries) if (name !== '.' && name !== '..') each(name)
+        const last = rep.entries.at(-1)
+        if (last === undefined || rep.eof) return 0
+        off = last.off
+      }
+    } finally {
+      fd.release()
+    }
+  }
+
   /** Removes the block from the bricks; ENOENT is as good. Returns how many blocks it used. */
   async remove(frame: Frame, gfid: Gfid, number: number): Promise<Found<number>> {
     const root = asRoot(frame)
@@ -293,6 +337,10 @@ export class Blocks {
     block.fd.release()
     block.inode.table.unref(block.inode)
   }
+}
+
+function* numbers(first: number, last: number): Generator<number> {
+  for (let number = first; number <= last; number++) yield number
 }
 
 const ABSENT: Found<undefined> = { errno: 0, value: undefined }

@@ -6,7 +6,6 @@
 import { clock, type Timer } from '../../../src/core/clock.ts'
 import { Dict } from '../../../src/core/dict.ts'
 import { E, errnoName } from '../../../src/core/errno.ts'
-import { Fd } from '../../../src/core/fd.ts'
 import { ENTRYLK_LOCK_NB, ENTRYLK_UNLOCK, ENTRYLK_WRLCK } from '../../../src/core/fop.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
 import { type Gfid, parseGfid } from '../../../src/core/gfid.ts'
@@ -19,8 +18,7 @@ import { eachOf } from './pieces.ts'
 /** Between looks at what could not be deleted: twice as long each time. */
 const AGAIN_MS = 2000
 const AGAIN_MAX_MS = 600_000
-/** Bytes asked of a listing, and entries one run looks at. */
-const LISTING_SIZE = 131_072
+/** Entries one run looks at. */
 const MARKERS_MAX = 65_536
 
 export class Deletion {
@@ -78,7 +76,10 @@ export class Deletion {
       this.#left = 0
       const dir = await this.#shard.blocks.removeDir(frame, false)
       if (dir.errno !== 0) return
-      const names = await this.#list(frame, dir.value)
+      const names: string[] = []
+      await this.#shard.blocks.list(frame, dir.value, (name) => {
+        if (names.length < MARKERS_MAX) names.push(name)
+      })
       for (const name of names) {
         if (this.#ended) return
         const gfid = parseGfid(name)
@@ -86,25 +87,6 @@ export class Deletion {
         if (!(await this.#deleteFile(frame, dir.value, name, gfid))) this.#left++
       }
     }
-  }
-
-  async #list(frame: Frame, dir: Inode): Promise<string[]> {
-    const { child } = this.#shard
-    const fd = new Fd(dir, 0, 0)
-    const names: string[] = []
-    const opened = await frame.wind(child, 'opendir', { loc: Loc.ofInode(dir), fd })
-    if (opened.errno !== 0) return names
-    let off = 0n
-    while (names.length < MARKERS_MAX) {
-      const rep = await frame.wind(child, 'readdir', { fd, size: LISTING_SIZE, off })
-      if (rep.errno !== 0) break
-      for (const { name } of rep.entries) if (name !== '.' && name !== '..') names.push(name)
-      const last = rep.entries.at(-1)
-      if (last === undefined || rep.eof) break
-      off = last.off
-    }
-    fd.release()
-    return names
   }
 
   /** False: something of it stays, for now. */
@@ -149,10 +131,11 @@ export class Deletion {
     try {
       const count = Math.ceil(size / blockSize)
       const rate = options['shard-deletion-rate']
-      for (let from = 1; from < count; from += rate) {
+      const candidates = await blocks.candidates(frame, gfid, 1, count - 1)
+      if (candidates.errno !== 0) return false
+      for (const batch of batches(candidates.value, rate)) {
         if (this.#ended) return false
-        const numbers = Array.from({ length: Math.min(rate, count - from) }, (_, i) => from + i)
-        const removed = await eachOf(numbers, rate, (number) => blocks.remove(frame, gfid, number))
+        const removed = await eachOf(batch, rate, (number) => blocks.remove(frame, gfid, number))
         const errno = removed.find((one) => one.errno !== 0)?.errno
         if (errno === undefined) continue
         log.warn(`blocks of the removed file ${name} are kept: ${errnoName(errno)}`)
@@ -166,4 +149,15 @@ export class Deletion {
       inodes.unref(inode)
     }
   }
+}
+
+function* batches(numbers: Iterable<number>, size: number): Generator<number[]> {
+  let batch: number[] = []
+  for (const number of numbers) {
+    batch.push(number)
+    if (batch.length < size) continue
+    yield batch
+    batch = []
+  }
+  if (batch.length > 0) yield batch
 }

@@ -5,9 +5,9 @@
  * the difference is put right.
  */
 import { Dict } from '../../../src/core/dict.ts'
-import type { Errno } from '../../../src/core/errno.ts'
+import { E, type Errno } from '../../../src/core/errno.ts'
 import { Fd } from '../../../src/core/fd.ts'
-import { XATTROP_ADD_ARRAY64 } from '../../../src/core/fop.ts'
+import { type Rep, XATTROP_ADD_ARRAY64 } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
 import { Iatt } from '../../../src/core/iatt.ts'
 import type { Inode } from '../../../src/core/inode.ts'
@@ -129,8 +129,17 @@ export class ShardFile {
   async add(frame: Frame, child: Xlator, inode: Inode, size: number, blocks: number) {
     this.#changed = ++changes
     const dict = new Dict().setBytes(FILE_SIZE_KEY, encodeFileSize(size, blocks))
-    const loc = Loc.ofInode(inode)
-    const rep = await frame.wind(child, 'xattrop', { loc, op: XATTROP_ADD_ARRAY64, dict })
+    const op = XATTROP_ADD_ARRAY64
+    let rep: Rep<'xattrop'> = await frame.wind(child, 'xattrop', {
+      loc: Loc.ofInode(inode),
+      op,
+      dict,
+    })
+    if (rep.errno === E.NOENT || rep.errno === E.STALE) {
+      // Its last name is gone; who has it open reaches it still.
+      const fd = openOn(inode)
+      if (fd !== undefined) rep = await frame.wind(child, 'fxattrop', { fd, op, dict })
+    }
     this.#changed = ++changes
     if (rep.errno !== 0) return rep
     const now = fileSizeOf(rep.dict)
@@ -138,6 +147,11 @@ export class ShardFile {
     this.blocks = now?.blocks ?? this.blocks + blocks
     return rep
   }
+}
+
+function openOn(inode: Inode): Fd | undefined {
+  for (const fd of inode.fds) if (!fd.closing) return fd
+  return undefined
 }
 
 /** Writes pass side by side; what needs the file for itself waits for them and keeps them out. */

@@ -54,8 +54,11 @@ async function shorten(
   const last = offset === 0 ? 0 : Math.floor((offset - 1) / blockSize)
   const highest = Math.floor((file.size - 1) / blockSize)
   let freed = 0
-  const removals = await eachOf(numbers(last + 1, highest), PARALLEL_MAX, (number) =>
-    shard.blocks.remove(frame, inode.gfid, number),
+  const { gfid } = inode
+  const behind = await shard.blocks.candidates(frame, gfid, last + 1, highest)
+  if (behind.errno !== 0) return behind
+  const removals = await eachOf(behind.value, PARALLEL_MAX, (number) =>
+    shard.blocks.remove(frame, gfid, number),
   )
   for (const removed of removals) {
     if (removed.errno !== 0) return removed
@@ -97,8 +100,4 @@ async function cutBlock(
   } finally {
     shard.blocks.release(block)
   }
-}
-
-function* numbers(first: number, last: number): Generator<number> {
-  for (let number = first; number <= last; number++) yield number
 }

@@ -73,14 +73,16 @@ function append(
     }
     const lock = { loc: Loc.ofInode(inode), volume: `${shard.name}:append`, cmd: F_SETLKW, flock }
     const locked = await owned.wind(shard.child, 'inodelk', lock)
-    if (locked.errno !== 0) return locked
+    // Without a name it cannot be locked, and few have it open.
+    const nameless = locked.errno === E.NOENT || locked.errno === E.STALE
+    if (locked.errno !== 0 && !nameless) return locked
     try {
       const errno = await shard.refresh(frame, inode, file, req.fd)
       if (errno !== 0) return { errno }
       return await writeAt(shard, frame, req, file, file.size)
     } finally {
       const unlock = { ...lock, flock: { ...flock, type: F_UNLCK } }
-      await owned.wind(shard.child, 'inodelk', unlock)
+      if (!nameless) await owned.wind(shard.child, 'inodelk', unlock)
     }
   })
 }
