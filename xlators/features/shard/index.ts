@@ -49,7 +49,7 @@ import {
   XATTR_PREFIX,
 } from './keys.ts'
 import { readv } from './read.ts'
-import { removing } from './remove.ts'
+import { forgetRemoved, removing } from './remove.ts'
 import { truncate } from './truncate.ts'
 import { fsync, range, writev } from './write.ts'
 
@@ -134,7 +134,7 @@ export class Shard extends Xlator<typeof options> {
     const file = this.#files.get(inode)
     if (file === undefined || file === WHOLE) return
     this.blocks.forget(file)
-    if (file.removed) this.deletion.start()
+    if (file.removed) forgetRemoved(this, inode.gfid, file)
   }
 
   override dump = (sink: DumpSink): void => {
@@ -255,7 +255,10 @@ export class Shard extends Xlator<typeof options> {
     // No block but the first, unless another client wrote more.
     const errno = await this.refresh(frame, inode, file, undefined)
     if (errno !== 0) return { errno }
-    return file.size > file.blockSize ? removing(this, frame, inode, file, act) : act()
+    if (file.size > file.blockSize) return removing(this, frame, inode, file, act)
+    const rep = await act()
+    if (rep.errno === 0 && file.stat.nlink <= 1) file.removed = true
+    return rep
   }
 
   rename: Fop<'rename'> = async (frame, req) => {
@@ -274,7 +277,10 @@ export class Shard extends Xlator<typeof options> {
     const errno = await this.refresh(frame, target, file, undefined)
     if (errno === E.NOENT || errno === E.STALE) return act()
     if (errno !== 0) return { errno }
-    return file.size > file.blockSize ? removing(this, frame, target, file, act) : act()
+    if (file.size > file.blockSize) return removing(this, frame, target, file, act)
+    const rep = await act()
+    if (rep.errno === 0 && file.stat.nlink <= 1) file.removed = true
+    return rep
   }
 
   // -- data

@@ -13,8 +13,8 @@ import {
   F_UNLCK,
   F_WRLCK,
 } from '../../../src/core/fop.ts'
-import type { Frame } from '../../../src/core/frame.ts'
-import { gfidText, newGfid } from '../../../src/core/gfid.ts'
+import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
+import { type Gfid, gfidText, newGfid } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { asRoot } from './blocks.ts'
@@ -73,6 +73,20 @@ async function removingLast<T extends { errno: number }>(
   } finally {
     await owned.wind(shard.child, 'entrylk', { ...entry, cmd: ENTRYLK_UNLOCK })
   }
+}
+
+/**
+ * Nobody has a file without a name open any more: what it grew to since is marked, so that all its
+ * blocks go.
+ */
+export function forgetRemoved(shard: Shard, gfid: Gfid, file: ShardFile): void {
+  if (file.size <= file.blockSize) return
+  const creds = shard.ownedCreds(ROOT_CREDS)
+  void shard.graph.pool.background(shard, 'mark for deletion', creds, async (frame) => {
+    const removeDir = await shard.blocks.removeDir(frame, true)
+    if (removeDir.errno === 0) await mark(shard, frame, removeDir.value, gfidText(gfid), file)
+    shard.deletion.start()
+  })
 }
 
 async function mark(
