@@ -1,6 +1,6 @@
 import type { FuseBridge } from './index.ts'
 
-/** Victims told to the kernel in one go; the next entry reply continues. */
+/** Victims told to the kernel in one go; its FORGETs, or the next entry reply, continue. */
 const BATCH = 64
 
 /**

@@ -2,6 +2,7 @@
 import * as abi from '../../../src/fuse/abi.ts'
 import { IO_BYTES_MAX } from '../../../src/fuse/device.ts'
 import type { FuseOps } from '../../../src/fuse/opcodes.ts'
+import { giveBackIdleInodes } from './idle.ts'
 import type { FuseBridge } from './index.ts'
 
 /** The INIT flags this bridge wants, before the kernel's offer narrows them. */
@@ -76,9 +77,11 @@ export class SessionOps implements Ops {
 
   forget: Ops['forget'] = (request, count) => {
     this.#forget(request.nodeid, count)
+    giveBackIdleInodes(this.#bridge)
   }
 
   batchForget: Ops['batchForget'] = (_request, forgets) => {
     for (const { nodeid, nlookup } of forgets) this.#forget(nodeid, nlookup)
+    giveBackIdleInodes(this.#bridge)
   }
 }
