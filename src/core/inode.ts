@@ -1,3 +1,4 @@
+import { NEVER } from './clock.ts'
 import { slotOwner } from './context.ts'
 import type { Fd } from './fd.ts'
 import { type Gfid, gfidText, NULL_GFID, ROOT_GFID } from './gfid.ts'
@@ -33,7 +34,7 @@ export class Inode {
    * attributes before must be asked again: whoever opens sees what others had closed
    * (close-to-open).
    */
-  openedAt = 0
+  openedAt = NEVER
   /** Named by the kernel since the last search for idle inodes. */
   used = false
   /** Open fds on it, in order of opening. */

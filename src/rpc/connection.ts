@@ -3,7 +3,7 @@
  * time limits. It lives from connect to close; who wants another connects anew.
  */
 import { assert } from '../core/assert.ts'
-import { clock, type Timer } from '../core/clock.ts'
+import { clock, NEVER, type Timer } from '../core/clock.ts'
 import { E, type Errno } from '../core/errno.ts'
 import { type Creds, ROOT_CREDS } from '../core/frame.ts'
 import { loanOf } from '../core/loan.ts'
@@ -41,7 +41,7 @@ const READ_HEAD_BYTES = REPLY_HEADER_BYTES + READ_REPLY_SIZE_MIN
 export abstract class Pending<Q = unknown, P = unknown> {
   xid = 0
   /** Monotonic ms. */
-  sentAt = 0
+  sentAt = NEVER
   readonly procedure: Procedure<Q, P>
   /** Its reply may end with raw bytes. */
   readonly payload: boolean
@@ -124,11 +124,11 @@ export class Connection {
   #state: State = 'connecting'
   #pendingLarge = 0
   #lastWasLarge = false
-  #lastReceived = 0
+  #lastReceived = NEVER
   #drained = 0
   #ping: Timer | undefined
   #pingAnswered = true
-  #pingSent = 0
+  #pingSent = NEVER
   #frameScan: Timer | undefined
 
   constructor(options: ConnectionOptions) {

@@ -1,4 +1,4 @@
-import { clock } from '../../src/core/clock.ts'
+import { clock, NEVER } from '../../src/core/clock.ts'
 import { type FopName, fopNames, type MaybePromise } from '../../src/core/fop.ts'
 import { type Gfid, NULL_GFID } from '../../src/core/gfid.ts'
 import type { Inode } from '../../src/core/inode.ts'
@@ -55,7 +55,7 @@ export class PassThrough {
  * reply showed is as old as its fop's beginning.
  */
 export class Stamps {
-  #last = 0
+  #last = NEVER
 
   next(): number {
     this.#last = Math.max(this.#last + 1e-6, clock.now())

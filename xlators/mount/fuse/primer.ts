@@ -6,7 +6,7 @@
  * What is answered is what md-cache would believe of the listing, see `Freshness.listed`: nothing
  * that we changed since it began, that upcalls tell of, or that was learned before an open.
  */
-import { clock, type Timer } from '../../../src/core/clock.ts'
+import { clock, NEVER, type Timer } from '../../../src/core/clock.ts'
 import { Fd } from '../../../src/core/fd.ts'
 import type { DirEntry } from '../../../src/core/fop.ts'
 import type { Creds, Frame } from '../../../src/core/frame.ts'
@@ -205,7 +205,7 @@ export class Primer {
       reading: false,
       complete: false,
       ended: false,
-      at: 0,
+      at: NEVER,
       found: 0,
       used: 0,
     }

@@ -1,3 +1,4 @@
+import { NEVER } from '../../../src/core/clock.ts'
 import type { Iatt } from '../../../src/core/iatt.ts'
 import type { LookupRun } from './primer.ts'
 
@@ -28,8 +29,8 @@ export class Seen {
   run: LookupRun | undefined
   /** The last LOOKUP of it: whose it was, when it began and when it was answered, monotonic ms. */
   #lookupPid = 0
-  #lookupBegan = 0
-  #lookupAnswered = Number.NEGATIVE_INFINITY
+  #lookupBegan = NEVER
+  #lookupAnswered = NEVER
   #size = -1
   #mtime = 0
   #mtimeNsec = 0

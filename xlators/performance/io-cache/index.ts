@@ -7,7 +7,7 @@
  * Adjacent missing pages are fetched in one READ (stock: a READ each).
  */
 
-import { clock } from '../../../src/core/clock.ts'
+import { clock, NEVER } from '../../../src/core/clock.ts'
 import { InodeContext } from '../../../src/core/context.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
 import { GlusterError } from '../../../src/core/errors.ts'
@@ -97,9 +97,9 @@ class File {
   /** As the pages' replies showed it. */
   stat: Iatt | undefined
   /** Stamp of the last fop that showed it unchanged. */
-  validated = 0
+  validated = NEVER
   /** Stamp of the last change through this client. */
-  changed = 0
+  changed = NEVER
 
   constructor(weight: number, priorities: Priorities) {
     this.weight = weight
@@ -165,7 +165,7 @@ export class IoCache extends ContentCache<typeof options> {
     sink.pair('inode.weight', file.weight)
     sink.pair('path', inodePath(inode))
     sink.pair('uuid', gfidText(inode.gfid))
-    if (file.validated === 0) return
+    if (file.validated === NEVER) return
     const seen = stampText(wallSeconds(file.validated), 0, false)
     sink.pair('last-cache-validation-time', seen.replace(/\.\d+/, ''))
   }
@@ -311,7 +311,7 @@ export class IoCache extends ContentCache<typeof options> {
 
   /** Pages stay, to be looked at again before they are used. */
   protected override connectionsChanged(): void {
-    for (const file of this.#cached.keys()) file.validated = 0
+    for (const file of this.#cached.keys()) file.validated = NEVER
   }
 }
 

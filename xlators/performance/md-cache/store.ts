@@ -4,7 +4,7 @@
  * Every fop draws a stamp when it starts. A reply may fill the cache only if nothing changed the
  * inode after the fop started: otherwise it may show the time before the change.
  */
-import { clock } from '../../../src/core/clock.ts'
+import { clock, NEVER } from '../../../src/core/clock.ts'
 import { InodeContext } from '../../../src/core/context.ts'
 import type { Dict, DictValue } from '../../../src/core/dict.ts'
 import { E, type Errno } from '../../../src/core/errno.ts'
@@ -19,18 +19,18 @@ import { Stamps } from '../look.ts'
 class Entry {
   stat: Iatt | undefined
   /** Stamp of the fop that showed it. */
-  statAt = 0
+  statAt = NEVER
   xattrs: ReadonlyMap<string, DictValue> | undefined
-  xattrsAt = 0
+  xattrsAt = NEVER
   /** Stamp of the last change of the attributes and of the xattrs. */
-  statChanged = 0
-  xattrsChanged = 0
+  statChanged = NEVER
+  xattrsChanged = NEVER
   /** The name it was last seen under, and when. */
   parent: Inode | undefined
   name: string | undefined
-  namedAt = 0
+  namedAt = NEVER
   /** Stamp of the last time the name was lost. */
-  unnamedAt = 0
+  unnamedAt = NEVER
   /** Of a directory: when another client last changed names in it. */
   sharedAt = Number.NEGATIVE_INFINITY
 }
@@ -53,14 +53,14 @@ export class Store implements Freshness {
   readonly #entries: InodeContext<Entry>
   readonly #stamps = new Stamps()
   /** What is older is not believed: connections were lost since. */
-  #validFrom = 0
+  #validFrom = NEVER
   timeoutMs = 0
   /** Upcalls tell of others' changes: what was learned before an open is true after it. */
   told = false
   /** Inodes not in the table that others changed: stamp of the change, oldest first. */
   readonly #strangers = new Map<Gfid, number>()
   /** What was begun before it may have been changed by somebody forgotten. */
-  #strangersFrom = 0
+  #strangersFrom = NEVER
   /** An inode's content was changed by somebody else; it is now as `stat` shows. */
   readonly #onForeignChange: (inode: Inode, stat: Iatt) => void
 

@@ -7,7 +7,7 @@
  * unseen for nl-cache-timeout. A lookup's ENOENT is remembered only if nothing changed the
  * directory since the lookup began.
  */
-import { clock } from '../../../src/core/clock.ts'
+import { clock, NEVER } from '../../../src/core/clock.ts'
 import { InodeContext } from '../../../src/core/context.ts'
 import { E } from '../../../src/core/errno.ts'
 import {
@@ -81,7 +81,7 @@ export class NlCache extends Xlator<typeof options> {
   readonly #directories = new Map<Inode, Directory>()
   readonly #passThrough = new PassThrough(this as unknown as Xlator)
   readonly #stamps = new Stamps()
-  #validFrom = 0
+  #validFrom = NEVER
   #bytes = 0
   readonly #counts = {
     negative_lookup_hit_count: 0,

@@ -9,7 +9,7 @@
  * As in md-cache, a reply fills the cache only if nothing changed the file since its fop began.
  * Content whose length is not the file's size is not taken (a brick's part of a file).
  */
-import { clock } from '../../../src/core/clock.ts'
+import { clock, NEVER } from '../../../src/core/clock.ts'
 import { InodeContext } from '../../../src/core/context.ts'
 import { Dict } from '../../../src/core/dict.ts'
 import type { Fop, Rep, Req } from '../../../src/core/fop.ts'
@@ -103,7 +103,7 @@ export class QuickRead extends ContentCache<typeof options> {
   readonly #entries = new InodeContext<Entry>(this)
   readonly #lru = new WeightedLru<Content>(this.options['cache-size'])
   #priorities = new Priorities(this.options.priority)
-  #validFrom = 0
+  #validFrom = NEVER
   #hits = 0
   #misses = 0
   #invalidations = 0
@@ -224,7 +224,7 @@ export class QuickRead extends ContentCache<typeof options> {
   }
 
   #keep(inode: Inode, loc: Loc, begin: number, bytes: Buffer, stat: Iatt): void {
-    const entry = this.#entries.need(inode, () => ({ content: undefined, changed: 0 }))
+    const entry = this.#entries.need(inode, () => ({ content: undefined, changed: NEVER }))
     if (entry.changed > begin) return
     const weight = this.#priorities.weight(loc.name ?? inode.dentries[0]?.name ?? '')
     if (weight === 0 || bytes.length === 0) return
@@ -238,7 +238,7 @@ export class QuickRead extends ContentCache<typeof options> {
   }
 
   #drop(inode: Inode): void {
-    const entry = this.#entries.need(inode, () => ({ content: undefined, changed: 0 }))
+    const entry = this.#entries.need(inode, () => ({ content: undefined, changed: NEVER }))
     entry.changed = this.stamps.next()
     if (entry.content === undefined) return
     this.#lru.delete(entry.content)

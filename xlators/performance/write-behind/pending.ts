@@ -112,7 +112,7 @@ export class Pending {
   #tainted = 0
   #pumping = false
   /** Where the last write ended. */
-  #lastEnd = -1
+  #lastEnd = Number.NaN
   #forced = false
   /** Bytes acknowledged and not written. */
   windowCurrent = 0
