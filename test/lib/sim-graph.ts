@@ -227,10 +227,10 @@ export class SimMount {
     return rep.stat
   }
 
-  async create(path: string, mode = 0o644): Promise<Fd> {
+  async create(path: string, mode = 0o644, flags = CREATE_FLAGS): Promise<Fd> {
     const loc = await this.#newLoc(path)
-    const fd = new Fd(loc.inode, CREATE_FLAGS, this.creds.pid)
-    const made = { loc, flags: CREATE_FLAGS, mode: S_IFREG | mode, umask: 0, fd }
+    const fd = new Fd(loc.inode, flags, this.creds.pid)
+    const made = { loc, flags, mode: S_IFREG | mode, umask: 0, fd }
     const rep = await this.#ok('create', path, { ...made, xdata: this.#gfidReq() })
     this.#enter(loc.inode, loc.parent, loc.name!.replace(/@[^@]*:[^:]*$/, ''), rep.stat)
     return fd.bind()

@@ -227,9 +227,9 @@ class EntryTransaction<K extends FopName> {
     }
     const { fop, req } = this.#what
     const targets = bricksOf(this.#locked & ~this.#failed)
-    const answers = await Promise.all(
-      targets.map((brick) => frame.wind(afr.bricks[brick]!, fop, req)),
-    )
+    const sent = targets.map((brick) => frame.wind(afr.bricks[brick]!, fop, req))
+    afr.afterwards.run()
+    const answers = await Promise.all(sent)
     const replies: (Rep<K> | undefined)[] = new Array(afr.bricks.length)
     targets.forEach((brick, index) => {
       replies[brick] = answers[index]

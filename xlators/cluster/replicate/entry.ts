@@ -136,7 +136,11 @@ export async function create(
   req: Req<'create'>,
 ): Promise<Rep<'create'>> {
   const { rep, good, foreign } = await newName(afr, frame, 'create', req)
-  if (rep.errno === 0) afr.fdOpened(req.fd, good, foreign)
+  if (rep.errno !== 0) return rep
+  const state = afr.fdOpened(req.fd, good, foreign)
+  const { gfid } = (rep as Ok<'create'>).stat
+  const isNew = gfid === req.xdata?.getGfid('gfid-req')
+  if (isNew && good === afr.all) afr.anticipation.created(req.fd, gfid, state)
   return rep
 }
 

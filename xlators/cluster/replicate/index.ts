@@ -6,7 +6,7 @@
  * brick that failed in a lock gets no more changes in it; fds are reached through anonymous fds on
  * bricks where they could not be opened; bricks that want the lock back are heard (contention);
  * changes of names in quick succession share one lock of their directory, changes of metadata one
- * of their object.
+ * of their object; a new file that is likely to be written is locked and marked ahead.
  */
 import { assert } from '../../../src/core/assert.ts'
 import { clock } from '../../../src/core/clock.ts'
@@ -27,6 +27,8 @@ import type { DumpSink } from '../../../src/observe/dump.ts'
 import { bit, bricksOf, has } from '../common/mask.ts'
 import { OverBricks } from '../common/over-bricks.ts'
 import { UpState } from '../common/up-state.ts'
+import { Afterwards } from './afterwards.ts'
+import { Anticipation } from './anticipation.ts'
 import * as attributes from './attributes.ts'
 import { ChangeLog, DATA, METADATA } from './change-log.ts'
 import { DirectoryLock } from './directory-lock.ts'
@@ -47,7 +49,7 @@ import * as userLocks from './user-locks.ts'
 import { virtualGetxattr, virtualSetxattr } from './virtual-xattrs.ts'
 import * as write from './write.ts'
 
-interface FdState {
+export interface FdState {
   /** Bricks it was opened on. */
   opened: number
   /** Bricks where it stands for another file. */
@@ -58,6 +60,9 @@ interface FdState {
   triedIn: number
   /** It was used for a POSIX lock. */
   locked: boolean
+  /** Its file was made by opening it, and nothing was written yet. */
+  isNew: boolean
+  isFlushed: boolean
 }
 
 /** Fops that consistent-io leaves alone. */
@@ -90,6 +95,8 @@ export class Replicate extends OverBricks<typeof options> {
   // From here on independent of the bricks.
   readonly heals = new ReplicateHeals(this)
   readonly reads = new ReadChild(this)
+  readonly anticipation = new Anticipation(this)
+  readonly afterwards = new Afterwards()
   readonly #halo = new Halo(this.reads.latencyMs)
   /** Counts changes of the set of connected bricks. */
   generation = 0
@@ -278,6 +285,11 @@ export class Replicate extends OverBricks<typeof options> {
     super.notify(event, from)
   }
 
+  override release(fd: Fd): void {
+    const state = this.#fds.get(fd)
+    if (state?.isNew === true) this.anticipation.unwritten()
+  }
+
   override dump(sink: DumpSink): void {
     const { options, up } = this
     sink.section(`${this.type}.${this.name}`)
@@ -450,8 +462,18 @@ export class Replicate extends OverBricks<typeof options> {
   }
 
   /** `foreign`: bricks where it was opened on another file of the same name. */
-  fdOpened(fd: Fd, bricks: number, foreign = 0): void {
-    this.#fds.set(fd, { opened: bricks, foreign, opening: 0, triedIn: -1, locked: false })
+  fdOpened(fd: Fd, bricks: number, foreign = 0): FdState {
+    const state: FdState = {
+      opened: bricks,
+      foreign,
+      opening: 0,
+      triedIn: -1,
+      locked: false,
+      isNew: false,
+      isFlushed: false,
+    }
+    this.#fds.set(fd, state)
+    return state
   }
 
   /** Bricks that would do to another file what is asked of `fd`. */

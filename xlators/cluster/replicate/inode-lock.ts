@@ -4,7 +4,7 @@
  * after writes, kept for a while, and with it the mark "dirty" (delayed post-op).
  */
 import { assert } from '../../../src/core/assert.ts'
-import { clock, type Timer } from '../../../src/core/clock.ts'
+import { clock, NEVER, type Timer } from '../../../src/core/clock.ts'
 import type { Errno } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
@@ -30,6 +30,9 @@ export interface Use {
  */
 const METADATA_KEPT_MS = 20
 
+/** In nobody's way. */
+const NOTHING: Use = { start: 0, end: 0 }
+
 export const WHOLE: Use = { start: 0, end: Number.POSITIVE_INFINITY }
 
 type Entered = { errno: 0; session: Session } | { errno: Errno }
@@ -54,10 +57,12 @@ export class InodeLock {
   #releasing: Promise<void> | undefined
   /** Another client asked while the lock was still being taken. */
   #contended = false
+  /** Somebody waits for the end: nothing is put off. */
+  #isHurried = true
   /** Runs since the first leave after it ended; looks at `#leftAt` when it is due. */
   #idle: Timer | undefined
   /** Monotonic ms. */
-  #leftAt = 0
+  #leftAt = NEVER
 
   constructor(
     afr: Replicate,
@@ -88,7 +93,10 @@ export class InodeLock {
   async enter(frame: Frame, use: Use, fd: Fd | undefined): Promise<Entered> {
     if (this.#turns.running === 0 && this.#session?.isOver === true) this.release()
     const turn = this.#turns.begin(use)
-    if (turn !== undefined) await turn
+    if (turn !== undefined) {
+      this.#hurry()
+      await turn
+    }
     if (this.#session === undefined) {
       this.#acquiring ??= this.#acquire(frame, fd).finally(() => {
         this.#acquiring = undefined
@@ -103,6 +111,20 @@ export class InodeLock {
     assert(session !== undefined, 'a fop runs without its lock')
     if (fd !== undefined) session.use(fd)
     return { errno: 0, session }
+  }
+
+  /**
+   * Locks and marks for a write through `fd` that is likely to come; kept for it as if it were the
+   * second one if `isAwaited` says so then.
+   */
+  async prepare(frame: Frame, fd: Fd, isAwaited: () => boolean): Promise<void> {
+    const entered = await this.enter(frame, NOTHING, fd)
+    if (entered.errno !== 0) return
+    try {
+      await entered.session.preOp(frame)
+    } finally {
+      this.leave(NOTHING, isAwaited())
+    }
   }
 
   /** `delay`: the fop is one after which the next is worth waiting for. */
@@ -141,6 +163,7 @@ export class InodeLock {
 
   /** Another client waits for the lock, or this one shuts down. */
   contended(): void {
+    this.#hurry()
     if (this.#session === undefined) {
       this.#contended = this.#acquiring !== undefined
       return
@@ -156,8 +179,19 @@ export class InodeLock {
   async flush(fd: Fd): Promise<void> {
     const session = this.#session
     if (session === undefined || session.fd !== fd || this.#turns.running > 0) return
+    if (session.missed !== 0) {
+      this.release()
+      await session.finished
+      return
+    }
+    this.#isHurried = false
     this.release()
-    if (session.missed !== 0) await session.finished
+  }
+
+  /** What is put off until it costs less is done now. */
+  #hurry(): void {
+    this.#isHurried = true
+    if (this.#session !== undefined) this.#afr.afterwards.run()
   }
 
   /** A brick came or went. */
@@ -191,6 +225,7 @@ export class InodeLock {
   async #settle(frame: Frame, session: Session, durable: boolean): Promise<void> {
     try {
       await session.finish(frame, durable)
+      if (!this.#isHurried && !this.busy) await new Promise<void>(this.#putOff)
     } finally {
       await unlockAll(
         this.#own(frame),
@@ -205,6 +240,8 @@ export class InodeLock {
       if (!this.busy) this.#afr.dropLock(this)
     }
   }
+
+  readonly #putOff = (resume: () => void): void => this.#afr.afterwards.add(resume)
 
   async #acquire(frame: Frame, fd: Fd | undefined): Promise<{ errno: Errno | 0 }> {
     const afr = this.#afr

@@ -90,9 +90,9 @@ async function ask(afr: Replicate, frame: Frame, req: Req<'lookup'>): Promise<Ro
   const { doubts } = afr.state(req.loc.inode)
   const replies: Replies = new Array(afr.bricks.length)
   const targets = bricksOf(up)
-  const answers = await Promise.all(
-    targets.map((brick) => frame.wind(afr.bricks[brick]!, 'lookup', req)),
-  )
+  const sent = targets.map((brick) => frame.wind(afr.bricks[brick]!, 'lookup', req))
+  afr.afterwards.run()
+  const answers = await Promise.all(sent)
   let needHeal = false
   targets.forEach((brick, index) => {
     const reply = answers[index]!

@@ -82,8 +82,7 @@ export async function opendir(
  * through anonymous fds. An fd with locks stays closed there: protocol/client would find locks
  * missing that other bricks still have.
  */
-export function fixOpen(afr: Replicate, fd: Fd): void {
-  const state = afr.fdState(fd)
+export function fixOpen(afr: Replicate, fd: Fd, state = afr.fdState(fd)): void {
   if (state === undefined) return
   const missing = afr.up & ~(state.opened | state.opening | state.foreign)
   if (missing === 0 || state.triedIn === afr.generation || state.locked || fd.closing) return
@@ -110,6 +109,8 @@ export async function flush(
   req: Req<'flush'>,
 ): Promise<Rep<'flush'>> {
   const { fd } = req
+  const state = afr.fdState(fd)
+  if (state !== undefined) state.isFlushed = true
   const settled = afr.dataLock(fd.inode.gfid)?.flush(fd)
   const { replies, good } = await everywhere(afr, frame, 'flush', req)
   if (settled !== undefined) await settled

@@ -119,9 +119,9 @@ async function perform<K extends FopName>(
   const targets = session.targets & ~afr.foreignTo(what.fd)
   const replies: (Rep<K> | undefined)[] = new Array(afr.bricks.length)
   const asked = bricksOf(targets)
-  const answers = await Promise.all(
-    asked.map((brick) => frame.wind(afr.bricks[brick]!, what.fop, what.req(brick))),
-  )
+  const sent = asked.map((brick) => frame.wind(afr.bricks[brick]!, what.fop, what.req(brick)))
+  afr.afterwards.run()
+  const answers = await Promise.all(sent)
   asked.forEach((brick, index) => {
     replies[brick] = answers[index]
   })

@@ -28,7 +28,9 @@ export function writeXdata(afr: Replicate, given: Dict | undefined): Dict {
 
 export function writev(afr: Replicate, frame: Frame, req: Req<'writev'>): Promise<Rep<'writev'>> {
   const { fd, size, offset } = req
-  fixOpen(afr, fd)
+  const state = afr.fdState(fd)
+  fixOpen(afr, fd, state)
+  if (state?.isNew === true) afr.anticipation.wrote(state)
   const xdata = req.xdata === undefined ? afr.writeXdata : writeXdata(afr, req.xdata)
   const appends = (fd.flags & O_APPEND) !== 0
   const all = { ...req, xdata }

@@ -358,6 +358,9 @@ void describe('the lock of a file', () => {
     await close(volume, fd)
     await settle()
     assert.deepEqual(mark(volume.bricks[0]!, '/old', 'dirty'), [0, 0, 0])
+    // The unlock travels with the next request, whatever that is about.
+    await volume.mount.lookup('/')
+    await settle()
     noLocks(volume)
   })
 

@@ -1,0 +1,195 @@
+/** What is done before the next request asks for it, and what waits for the next request. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { E } from '../../../../src/core/errno.ts'
+import type { Fd } from '../../../../src/core/fd.ts'
+import { withManualClock } from '../../../lib/manual-clock.ts'
+import {
+  close,
+  letGo,
+  mark,
+  type ReplicateGraph,
+  replicateGraph,
+  takeCounts,
+} from '../../../lib/replicate-graph.ts'
+import { settle } from '../../../lib/scripted.ts'
+
+/** New files that are written before the next is prepared for a write. */
+const WRITTEN = 4
+const O_CREAT = 0o100
+
+async function settled(): Promise<void> {
+  for (let i = 0; i < 20; i++) await settle()
+}
+
+async function write({ mount }: ReplicateGraph, fd: Fd, text: string): Promise<number> {
+  return (
+    await mount.fop('writev', {
+      fd,
+      data: [Buffer.from(text)],
+      size: text.length,
+      offset: 0,
+      flags: 0,
+    })
+  ).errno
+}
+
+/** Files made and written, so that the next one is expected to be. */
+async function trained(): Promise<ReplicateGraph> {
+  const volume = await replicateGraph()
+  for (let i = 0; i < WRITTEN; i++) await volume.mount.writeFile(`/f${i}`, 'content')
+  await letGo(volume)
+  takeCounts(volume)
+  return volume
+}
+
+const each = <T>(what: T): T[] => [what, what, what]
+const count = (volume: ReplicateGraph, fop: string): number[] =>
+  takeCounts(volume).map((counts) => counts[fop] ?? 0)
+
+const dirty = ({ bricks }: ReplicateGraph, path: string): number[] =>
+  bricks.map((brick) => mark(brick, path, 'dirty')[0]!)
+
+function noLocks({ bricks }: ReplicateGraph): void {
+  for (const { store } of bricks) assert.deepEqual(store.locks.held, [])
+}
+
+void describe('a new file, after some that were written', () => {
+  void test('is locked and marked before its first write', async () => {
+    const volume = await trained()
+    const fd = await volume.mount.create('/new')
+    await settled()
+    assert.deepEqual(dirty(volume, '/new'), each(1))
+    assert.deepEqual(
+      takeCounts(volume).map(({ finodelk, fxattrop }) => [finodelk, fxattrop]),
+      each([1, 1]),
+    )
+    assert.equal(await write(volume, fd, 'text'), 0)
+    assert.deepEqual(takeCounts(volume), each({ writev: 1 }))
+    await close(volume, fd)
+    await letGo(volume)
+    assert.deepEqual(takeCounts(volume), each({ flush: 1, fxattrop: 1, finodelk: 1, entrylk: 1 }))
+    assert.deepEqual(dirty(volume, '/new'), each(0))
+    noLocks(volume)
+  })
+
+  void test('its write may come before that is done', async () => {
+    const volume = await trained()
+    const fd = await volume.mount.create('/new')
+    assert.equal(await write(volume, fd, 'text'), 0)
+    await close(volume, fd)
+    await letGo(volume)
+    const counts = { entrylk: 2, create: 1, writev: 1, flush: 1, finodelk: 2, fxattrop: 2 }
+    assert.deepEqual(takeCounts(volume), each(counts))
+    assert.deepEqual(dirty(volume, '/new'), each(0))
+    noLocks(volume)
+  })
+
+  void test('that is closed without a write is let go, and the next is waited with', async () => {
+    const volume = await trained()
+    await close(volume, await volume.mount.create('/unwritten'))
+    await withManualClock(async () => {
+      await settled()
+      // Not by a timer.
+      await volume.mount.lookup('/')
+      await settled()
+      assert.deepEqual(dirty(volume, '/unwritten'), each(0))
+      // Names may still be locked.
+      assert.equal(volume.afr.dataLock(volume.bricks[0]!.store.at('/unwritten')!.gfid), undefined)
+    })
+    takeCounts(volume)
+    await volume.mount.create('/next')
+    await settled()
+    assert.deepEqual(count(volume, 'finodelk'), each(0))
+  })
+
+  void test('that is flushed late is let go then', async () => {
+    const volume = await trained()
+    const fd = await volume.mount.create('/unwritten')
+    await settled()
+    assert.deepEqual(dirty(volume, '/unwritten'), each(1))
+    await close(volume, fd)
+    await settled()
+    assert.deepEqual(dirty(volume, '/unwritten'), each(0))
+    await letGo(volume)
+    noLocks(volume)
+  })
+
+  void test('that cannot be written through its fd is not', async () => {
+    const volume = await trained()
+    await volume.mount.create('/read-only', 0o444, O_CREAT)
+    await settled()
+    assert.deepEqual(count(volume, 'finodelk'), each(0))
+  })
+
+  void test('with a brick missing is not', async () => {
+    const volume = await trained()
+    volume.bricks[2]!.up = false
+    await volume.mount.create('/degraded')
+    await settled()
+    assert.deepEqual(count(volume, 'finodelk'), each(0))
+  })
+
+  void test('a brick that cannot mark it is blamed once it is written', async () => {
+    const volume = await trained()
+    volume.bricks[1]!.fail = (name) => (name === 'fxattrop' ? E.IO : undefined)
+    const fd = await volume.mount.create('/new')
+    await settled()
+    assert.equal(await write(volume, fd, 'text'), 0)
+    await close(volume, fd)
+    await letGo(volume)
+    assert.deepEqual(mark(volume.bricks[0]!, '/new', 1), [1, 0, 0])
+    assert.deepEqual(mark(volume.bricks[2]!, '/new', 1), [1, 0, 0])
+    assert.deepEqual(dirty(volume, '/new'), each(0))
+  })
+})
+
+void describe('after a flush the lock', () => {
+  async function flushed(): Promise<ReplicateGraph> {
+    const volume = await replicateGraph()
+    const fd = await volume.mount.create('/f')
+    assert.equal(await write(volume, fd, 'one'), 0)
+    await close(volume, fd)
+    await settled()
+    assert.deepEqual(dirty(volume, '/f'), each(0))
+    return volume
+  }
+
+  const isLocked = ({ bricks }: ReplicateGraph): boolean =>
+    bricks.every(({ store }) => store.locks.held.length > 0)
+
+  void test('is given back with the next request, or a few milliseconds later', async () => {
+    await withManualClock(async () => {
+      const volume = await flushed()
+      assert.ok(isLocked(volume))
+      await volume.mount.lookup('/')
+      await settled()
+      noLocks(volume)
+    })
+    await withManualClock(async (manual) => {
+      const volume = await flushed()
+      assert.ok(isLocked(volume))
+      manual.pass(5)
+      await settled()
+      noLocks(volume)
+    })
+  })
+
+  void test('is given back at once when the file is written again', async () => {
+    await withManualClock(async () => {
+      const volume = await flushed()
+      const fd = await volume.mount.open('/f')
+      assert.equal(await write(volume, fd, 'two'), 0)
+      assert.equal(volume.bricks[0]!.store.at('/f')!.data.toString(), 'two')
+    })
+  })
+
+  void test('is given back at once when another client asks for it', async () => {
+    await withManualClock(async () => {
+      const volume = await flushed()
+      volume.afr.dataLock(volume.bricks[0]!.store.at('/f')!.gfid)!.contended()
+      await settled()
+      noLocks(volume)
+    })
+  })
+})
