@@ -91,7 +91,7 @@ export class RecordReader {
     } else if (this.#start + this.#need > this.#chunk.length) {
       this.#renew(Math.max(CHUNK_BYTES, this.#need))
     }
-    return this.#chunk.subarray(this.#end)
+    return this.#end === 0 ? this.#chunk : this.#chunk.subarray(this.#end)
   }
 
   /** `count` bytes have arrived in the last window. */
