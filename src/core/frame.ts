@@ -19,7 +19,7 @@ export interface Creds {
   readonly timeSec: number
   readonly timeNsec: number
   /** On a brick: whose fop it is. Absent on clients and for the brick's own housekeeping. */
-  readonly client?: Client
+  readonly client?: Client | undefined
 }
 
 export const NO_LK_OWNER = Buffer.alloc(0)
@@ -36,6 +36,7 @@ export const ROOT_CREDS: Creds = {
   timeFlags: 0,
   timeSec: 0,
   timeNsec: 0,
+  client: undefined,
 }
 
 /**
@@ -250,9 +251,47 @@ export class Frame {
     fop: K,
     req: (index: number) => Req<K>,
   ): Promise<Rep<K>[]> {
-    const pending: MaybePromise<Rep<K>>[] = new Array(subs.length)
-    for (let i = 0; i < subs.length; i++) pending[i] = this.wind(subs[i]!, fop, req(i))
-    return Promise.all(pending)
+    return new Promise((resolve, reject) => {
+      const replies = new Replies<K>(subs.length, subs.length, resolve)
+      for (let i = 0; i < subs.length; i++)
+        this.#windInto(replies, i, subs[i]!, fop, req(i), reject)
+    })
+  }
+
+  /** Sends one fop to those of `subs` whose bit is set; the replies come at their indexes. */
+  windMask<K extends FopName>(
+    subs: readonly Xlator[],
+    mask: number,
+    fop: K,
+    req: (index: number) => Req<K>,
+  ): Promise<(Rep<K> | undefined)[]> {
+    return new Promise((resolve, reject) => {
+      let awaited = 0
+      for (let i = 0; i < subs.length; i++) awaited += (mask >> i) & 1
+      const replies = new Replies<K>(subs.length, awaited, resolve)
+      for (let i = 0; i < subs.length; i++) {
+        if (((mask >> i) & 1) === 1) this.#windInto(replies, i, subs[i]!, fop, req(i), reject)
+      }
+    })
+  }
+
+  #windInto<K extends FopName>(
+    replies: Replies<K>,
+    index: number,
+    sub: Xlator,
+    fop: K,
+    req: Req<K>,
+    reject: (error: unknown) => void,
+  ): void {
+    if (this.fop === undefined) this.stack.asked = req
+    const child = new Frame(this.stack, this, sub, fop, this.creds)
+    const rep = (sub as unknown as FopTable)[fop](child, req)
+    const take = (answer: Rep<K>): void => {
+      child.close(answer.errno)
+      replies.put(index, answer)
+    }
+    if (rep instanceof Promise) rep.then(take).catch(reject)
+    else take(rep)
   }
 
   /**
@@ -260,10 +299,7 @@ export class Frame {
    * another lock owner for a transaction). Only what is wound from it uses the new credentials.
    */
   with(change: Partial<Creds>): Frame {
-    const frame = new Frame(this.stack, this.parent, this.xl, this.fop, {
-      ...this.creds,
-      ...change,
-    })
+    const frame = new Frame(this.stack, this.parent, this.xl, this.fop, changed(this.creds, change))
     // It is a view of this frame, not a step of its own: nothing waits in it, and a tail from it
     // ends with this frame.
     frame.complete = true
@@ -283,6 +319,40 @@ export class Frame {
     if (this.parent?.fop === undefined && this.parent?.xl.isBridge) {
       this.parent.xl.account(this, errno)
     }
+  }
+}
+
+/** Field by field, so that all have one shape. */
+function changed(creds: Creds, change: Partial<Creds>): Creds {
+  return {
+    uid: change.uid ?? creds.uid,
+    gid: change.gid ?? creds.gid,
+    pid: change.pid ?? creds.pid,
+    groups: change.groups ?? creds.groups,
+    lkOwner: change.lkOwner ?? creds.lkOwner,
+    timeFlags: change.timeFlags ?? creds.timeFlags,
+    timeSec: change.timeSec ?? creds.timeSec,
+    timeNsec: change.timeNsec ?? creds.timeNsec,
+    client: change.client ?? creds.client,
+  }
+}
+
+/** Replies that are waited for. */
+class Replies<K extends FopName> {
+  readonly #replies: Rep<K>[]
+  #left: number
+  readonly #done: (replies: Rep<K>[]) => void
+
+  constructor(length: number, awaited: number, done: (replies: Rep<K>[]) => void) {
+    this.#replies = new Array(length)
+    this.#left = awaited
+    this.#done = done
+    if (awaited === 0) done(this.#replies)
+  }
+
+  put(index: number, reply: Rep<K>): void {
+    this.#replies[index] = reply
+    if (--this.#left === 0) this.#done(this.#replies)
   }
 }
 

@@ -67,17 +67,13 @@ export async function dispatch<K extends FopName>(
   for (;;) {
     const batch = ring.slice(asked, asked + batchSize)
     asked += batch.length
-    const answers = await Promise.all(
-      batch.map((brick) =>
-        brick === call.asked?.brick
-          ? call.asked.rep
-          : frame.wind(bricks[brick]!, call.fop, call.req(brick)),
-      ),
-    )
-    for (let i = 0; i < batch.length; i++) {
-      const brick = batch[i]!
+    let mask = 0
+    for (const brick of batch) if (brick !== call.asked?.brick) mask |= bit(brick)
+    const answers = await frame.windMask(bricks, mask, call.fop, call.req)
+    for (const brick of batch) {
       sent |= bit(brick)
-      const reply = call.onReply?.(brick, answers[i]!) ?? answers[i]!
+      const answer = answers[brick] ?? call.asked!.rep
+      const reply = call.onReply?.(brick, answer) ?? answer
       replies[brick] = reply
       addToGroup(groups, brick, reply, call)
     }

@@ -226,14 +226,10 @@ class EntryTransaction<K extends FopName> {
       if (errno !== 0) return { errno }
     }
     const { fop, req } = this.#what
-    const targets = bricksOf(this.#locked & ~this.#failed)
-    const sent = targets.map((brick) => frame.wind(afr.bricks[brick]!, fop, req))
+    const targets = this.#locked & ~this.#failed
+    const sent = frame.windMask(afr.bricks, targets, fop, () => req)
     afr.afterwards.run()
-    const answers = await Promise.all(sent)
-    const replies: (Rep<K> | undefined)[] = new Array(afr.bricks.length)
-    targets.forEach((brick, index) => {
-      replies[brick] = answers[index]
-    })
+    const replies = await sent
     this.#sort(replies, await this.#leftBehind(own, replies))
     if (this.#optimistic && this.#failed !== 0) await this.#learnBlamed(own)
     const { errno } = this.#judge(replies)

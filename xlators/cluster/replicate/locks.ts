@@ -23,11 +23,19 @@ import type { Xlator } from '../../../src/core/xlator.ts'
 import { bit, bricksOf, count } from '../common/mask.ts'
 
 type Answer = MaybePromise<{ errno: Errno | 0 }>
+type Answers = readonly ({ errno: Errno | 0 } | undefined)[]
 type Command = 'try' | 'wait' | 'unlock'
 
 /** One thing to be locked. The frame carries the lock owner. */
 export interface Lockee {
   send(frame: Frame, brick: Xlator, command: Command): Answer
+  /** To the bricks in `targets`; answers by brick. */
+  sendAll(
+    frame: Frame,
+    bricks: readonly Xlator[],
+    targets: number,
+    command: Command,
+  ): Promise<Answers>
 }
 
 /** `held`: bricks by lockee; `locked`: those that hold every lockee. */
@@ -45,20 +53,33 @@ export function rangeLockee(
   start: bigint,
   len: bigint,
 ): Lockee {
+  const { loc, fd } = target
+  const body = (command: Command) => ({
+    volume: domain,
+    cmd: command === 'wait' ? F_SETLKW : F_SETLK,
+    flock: {
+      type: command === 'unlock' ? F_UNLCK : F_WRLCK,
+      whence: 0,
+      start,
+      len,
+      pid: 0,
+      lkOwner: NO_LK_OWNER,
+    },
+  })
+  if (fd !== undefined) {
+    return {
+      send: (frame, brick, command) => frame.wind(brick, 'finodelk', { fd, ...body(command) }),
+      sendAll: (frame, bricks, targets, command) => {
+        const req = { fd, ...body(command) }
+        return frame.windMask(bricks, targets, 'finodelk', () => req)
+      },
+    }
+  }
   return {
-    send: (frame, brick, command) => {
-      const flock = {
-        type: command === 'unlock' ? F_UNLCK : F_WRLCK,
-        whence: 0,
-        start,
-        len,
-        pid: 0,
-        lkOwner: NO_LK_OWNER,
-      }
-      const cmd = command === 'wait' ? F_SETLKW : F_SETLK
-      const { loc, fd } = target
-      if (fd !== undefined) return frame.wind(brick, 'finodelk', { fd, volume: domain, cmd, flock })
-      return frame.wind(brick, 'inodelk', { loc, volume: domain, cmd, flock })
+    send: (frame, brick, command) => frame.wind(brick, 'inodelk', { loc, ...body(command) }),
+    sendAll: (frame, bricks, targets, command) => {
+      const req = { loc, ...body(command) }
+      return frame.windMask(bricks, targets, 'inodelk', () => req)
     },
   }
 }
@@ -73,18 +94,22 @@ const ENTRY_COMMANDS = { try: ENTRYLK_LOCK_NB, wait: ENTRYLK_LOCK, unlock: ENTRY
 
 /** A name in a directory; all of them without `name`. */
 export function entryLockee(domain: string, directory: Loc, name: string | undefined): EntryLockee {
+  const request = (command: Command) => ({
+    loc: directory,
+    volume: domain,
+    basename: name,
+    cmd: ENTRY_COMMANDS[command],
+    type: ENTRYLK_WRLCK,
+  })
   return {
     directory: directory.inode,
     gfid: directory.gfid,
     name,
-    send: (frame, brick, command) =>
-      frame.wind(brick, 'entrylk', {
-        loc: directory,
-        volume: domain,
-        basename: name,
-        cmd: ENTRY_COMMANDS[command],
-        type: ENTRYLK_WRLCK,
-      }),
+    send: (frame, brick, command) => frame.wind(brick, 'entrylk', request(command)),
+    sendAll: (frame, bricks, targets, command) => {
+      const req = request(command)
+      return frame.windMask(bricks, targets, 'entrylk', () => req)
+    },
   }
 }
 
@@ -152,12 +177,9 @@ export async function unlockAll(
   lockees: readonly Lockee[],
   held: readonly number[],
 ): Promise<void> {
-  const answers: Answer[] = []
-  lockees.forEach((lockee, index) => {
-    for (const brick of bricksOf(held[index]!)) {
-      answers.push(lockee.send(frame, bricks[brick]!, 'unlock'))
-    }
-  })
+  const answers = lockees.map((lockee, index) =>
+    lockee.sendAll(frame, bricks, held[index]!, 'unlock'),
+  )
   await Promise.all(answers)
 }
 
@@ -186,18 +208,10 @@ async function tryAll(
   targets: number,
 ): Promise<Tally> {
   const tally = newTally(lockees)
-  const asked: Promise<void>[] = []
-  lockees.forEach((lockee, index) => {
-    for (const brick of bricksOf(targets)) {
-      const answer = lockee.send(frame, bricks[brick]!, 'try')
-      asked.push(
-        Promise.resolve(answer).then(({ errno }) => {
-          note(tally, index, brick, errno)
-        }),
-      )
-    }
-  })
-  await Promise.all(asked)
+  const asked = lockees.map((lockee) => lockee.sendAll(frame, bricks, targets, 'try'))
+  for (const [index, answers] of (await Promise.all(asked)).entries()) {
+    for (const brick of bricksOf(targets)) note(tally, index, brick, answers[brick]!.errno)
+  }
   return tally
 }
 

@@ -88,17 +88,14 @@ interface Round {
 async function ask(afr: Replicate, frame: Frame, req: Req<'lookup'>): Promise<Round> {
   const { generation, up } = afr
   const { doubts } = afr.state(req.loc.inode)
-  const replies: Replies = new Array(afr.bricks.length)
-  const targets = bricksOf(up)
-  const sent = targets.map((brick) => frame.wind(afr.bricks[brick]!, 'lookup', req))
+  const sent = frame.windMask(afr.bricks, up, 'lookup', () => req)
   afr.afterwards.run()
-  const answers = await Promise.all(sent)
+  const replies = await sent
   let needHeal = false
-  targets.forEach((brick, index) => {
-    const reply = answers[index]!
-    replies[brick] = reply
-    if (reply.errno !== E.NOTCONN && reply.xdata?.getNumber(LINK_COUNT) !== 0) needHeal = true
-  })
+  for (const reply of replies) {
+    if (reply === undefined || reply.errno === E.NOTCONN) continue
+    if (reply.xdata?.getNumber(LINK_COUNT) !== 0) needHeal = true
+  }
   afr.needHeal = needHeal
   return { replies, generation, doubts }
 }

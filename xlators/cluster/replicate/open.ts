@@ -27,15 +27,11 @@ export async function everywhere<K extends FopName>(
   req: Req<K>,
   targets = afr.up,
 ): Promise<Everywhere<K>> {
-  const replies: (Rep<K> | undefined)[] = new Array(afr.bricks.length)
-  const asked = bricksOf(targets)
-  const answers = await Promise.all(asked.map((brick) => frame.wind(afr.bricks[brick]!, fop, req)))
+  const replies = await frame.windMask(afr.bricks, targets, fop, () => req)
   let good = 0
-  asked.forEach((brick, index) => {
-    const reply = answers[index]!
-    replies[brick] = reply
-    if (reply.errno === 0) good |= bit(brick)
-  })
+  for (let brick = 0; brick < replies.length; brick++) {
+    if (replies[brick]?.errno === 0) good |= bit(brick)
+  }
   return { replies, good }
 }
 

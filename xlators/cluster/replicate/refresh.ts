@@ -152,11 +152,13 @@ function readGood<K extends FopName>(
   if (!state.isFresh(afr.generation)) return readAfterRefresh(afr, frame, spec)
   const brick = pick(afr, frame, spec)
   if (brick < 0) return readAfterRefresh(afr, frame, spec)
-  const rep = windCounted(afr, spec, brick)
-  if (!(rep instanceof Promise)) {
-    return isFinal(rep) ? rep : readAfterRefresh(afr, frame, spec)
+  afr.pendingReads[brick]!++
+  const judge = (answer: Rep<K>): MaybePromise<Rep<K>> => {
+    afr.pendingReads[brick]!--
+    return isFinal(answer) ? answer : readAfterRefresh(afr, frame, spec)
   }
-  return rep.then((answer) => (isFinal(answer) ? answer : readAfterRefresh(afr, frame, spec)))
+  const rep = spec.wind(brick)
+  return rep instanceof Promise ? rep.then(judge) : judge(rep)
 }
 
 const isFinal = (rep: { errno: Errno | 0 }): boolean => rep.errno === 0 || FINAL.has(rep.errno)

@@ -230,26 +230,22 @@ export class Session {
   }
 
   /** Replies by brick. */
-  async #xattrop(frame: Frame, targets: number, dict: Dict): Promise<Rep<'xattrop'>[]> {
+  async #xattrop(
+    frame: Frame,
+    targets: number,
+    dict: Dict,
+  ): Promise<(Rep<'xattrop'> | undefined)[]> {
     const own = this.#lock.ownFrame(frame)
     const { bricks } = this.#afr
     const { fd } = this
     const { loc } = this.#lock
     const op = XATTROP_ADD_ARRAY
-    return this.#toEach(targets, (brick) =>
-      fd !== undefined
-        ? own.wind(bricks[brick]!, 'fxattrop', { fd, op, dict })
-        : own.wind(bricks[brick]!, 'xattrop', { loc, op, dict }),
-    )
-  }
-
-  async #toEach<T>(targets: number, send: (brick: number) => MaybePromise<T>): Promise<T[]> {
-    const replies: T[] = []
-    const sent = bricksOf(targets).map(async (brick) => {
-      replies[brick] = await send(brick)
-    })
-    await Promise.all(sent)
-    return replies
+    if (fd === undefined) {
+      const req = { loc, op, dict }
+      return own.windMask(bricks, targets, 'xattrop', () => req)
+    }
+    const req = { fd, op, dict }
+    return own.windMask(bricks, targets, 'fxattrop', () => req)
   }
 
   async #sync(frame: Frame): Promise<void> {
@@ -258,9 +254,8 @@ export class Session {
     const own = this.#lock.ownFrame(frame)
     const xdata = new Dict().setInt('batch-fsync', 1).setStr('glusterfs-internal-fop', 'yes')
     const targets = this.targets
-    const replies = await this.#toEach(targets, (brick) =>
-      own.wind(this.#afr.bricks[brick]!, 'fsync', { fd, datasync: true, xdata }),
-    )
+    const req = { fd, datasync: true, xdata }
+    const replies = await own.windMask(this.#afr.bricks, targets, 'fsync', () => req)
     this.unstable = false
     for (const brick of bricksOf(targets)) {
       const { errno } = replies[brick]!

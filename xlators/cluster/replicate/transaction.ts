@@ -117,14 +117,9 @@ async function perform<K extends FopName>(
   what: Change<K>,
 ): Promise<{ replies: (Rep<K> | undefined)[]; outcome: Outcome }> {
   const targets = session.targets & ~afr.foreignTo(what.fd)
-  const replies: (Rep<K> | undefined)[] = new Array(afr.bricks.length)
-  const asked = bricksOf(targets)
-  const sent = asked.map((brick) => frame.wind(afr.bricks[brick]!, what.fop, what.req(brick)))
+  const sent = frame.windMask(afr.bricks, targets, what.fop, what.req)
   afr.afterwards.run()
-  const answers = await Promise.all(sent)
-  asked.forEach((brick, index) => {
-    replies[brick] = answers[index]
-  })
+  const replies = await sent
   what.onReplies?.(session, replies)
   const outcome = judge(afr, session, what, targets, replies)
   if (outcome.errno === 0) {

@@ -66,6 +66,7 @@ export class Credentials {
       timeFlags: 0,
       timeSec: 0,
       timeNsec: 0,
+      client: undefined,
     }
   }
 }
