@@ -1,9 +1,9 @@
 import { performance } from 'node:perf_hooks'
 
 /**
- * The time of what has not happened yet; earlier than all others. Fields for times must begin with
- * it: in V8 a field is for integers or for fractions, and when one that began as 0 gets its first
- * real time, all code compiled for objects of the class is thrown away.
+ * The time of what has not happened yet; earlier than all others. Fields for times begin with it:
+ * in V8 a field is for integers or for fractions, and when one that began as 0 gets its first real
+ * time, all code compiled for objects of the class is thrown away.
  */
 export const NEVER = Number.NEGATIVE_INFINITY
 

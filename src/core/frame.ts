@@ -1,6 +1,6 @@
 import { assert } from './assert.ts'
 import type { Client } from './client.ts'
-import { clock } from './clock.ts'
+import { clock, NEVER } from './clock.ts'
 import type { FopError, FopName, FopTable, MaybePromise, Rep, Req } from './fop.ts'
 import type { Xlator } from './xlator.ts'
 
@@ -18,7 +18,7 @@ export interface Creds {
   readonly timeFlags: number
   readonly timeSec: number
   readonly timeNsec: number
-  /** On a brick: whose fop it is. Absent on clients and for the brick's own housekeeping. */
+  /** On a brick: whose fop it is. Undefined on clients and for the brick's own housekeeping. */
   readonly client?: Client | undefined
 }
 
@@ -51,7 +51,7 @@ const SAMPLES_MAX = 50
 const SAMPLE_WINDOW_MS = 100
 
 /** Since when (monotonic ms), and how many samples it has left. */
-const sampleWindow = { since: Number.NEGATIVE_INFINITY, left: 0 }
+const sampleWindow = { since: NEVER, left: 0 }
 
 function isTimed(now: number): boolean {
   if (measure.latency) return true
@@ -253,8 +253,9 @@ export class Frame {
   ): Promise<Rep<K>[]> {
     return new Promise((resolve, reject) => {
       const replies = new Replies<K>(subs.length, subs.length, resolve)
-      for (let i = 0; i < subs.length; i++)
+      for (let i = 0; i < subs.length; i++) {
         this.#windInto(replies, i, subs[i]!, fop, req(i), reject)
+      }
     })
   }
 

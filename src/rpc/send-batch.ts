@@ -104,15 +104,24 @@ const MSG_NOSIGNAL = 0x4000
 
 const send = bind('long send(int fd, const void *bytes, size_t length, int flags)')
 
-/** Sends what the kernel has room for: bytes taken, 0 when that failed. 4 us less than libuv. */
-export function sendAlone(fd: number, buffer: Buffer): number {
-  return Math.max(0, send(fd, buffer, buffer.length, MSG_DONTWAIT | MSG_NOSIGNAL))
+/** One buffer for one socket: 4 us less than libuv takes. Several are left to the caller. */
+function sendAlone(alone: Sending): void {
+  const [buffer, more] = alone.buffers
+  if (buffer === undefined || more !== undefined) return
+  const taken = send(alone.fd, buffer, buffer.length, MSG_DONTWAIT | MSG_NOSIGNAL)
+  // An error is told by the caller's own attempt.
+  if (taken > 0) alone.taken = taken
 }
 
 let batch: SendBatch | undefined | null = null
 
 /** Sends what the kernel has room for and notes in each how much that was. */
 export function sendTogether(all: readonly Sending[]): void {
+  if (all.length === 0) return
+  if (all.length === 1) {
+    sendAlone(all[0]!)
+    return
+  }
   if (batch === null) batch = SendBatch.create()
   batch?.send(all)
 }

@@ -15,7 +15,7 @@ import { loanOf } from '../core/loan.ts'
 import { type Log, logFor } from '../observe/log.ts'
 import { forgetConnection, keepConnection } from './last-words.ts'
 import type { RecordReader } from './record.ts'
-import { type Sending, sendAlone, sendTogether } from './send-batch.ts'
+import { type Sending, sendTogether } from './send-batch.ts'
 import { type SocketTuning, tuneSocket } from './sockopt.ts'
 import {
   certificateRefused,
@@ -138,23 +138,16 @@ function flush(): void {
   for (const transport of transports) {
     const buffers = transport.gather()
     if (buffers.length === 0) continue
-    const isAlone = transports.length === 1
-    const fd = isAlone && buffers.length > 1 ? -1 : transport.readyFd
+    const fd = transport.readyFd
     if (fd < 0) {
       transport.send(buffers, 0)
       continue
     }
     let size = 0
     for (const { length } of buffers) size += length
-    if (isAlone) {
-      const taken = sendAlone(fd, buffers[0]!)
-      if (taken < size) transport.send(buffers, taken)
-      else loanOf(buffers[0]!)?.drop()
-      return
-    }
     together.push({ transport, fd, buffers, size, taken: 0 })
   }
-  if (together.length > 1) sendTogether(together)
+  sendTogether(together)
   for (const { transport, buffers, size, taken } of together) {
     if (taken < size) transport.send(buffers, taken)
     else for (const buffer of buffers) loanOf(buffer)?.drop()

@@ -73,6 +73,14 @@ export async function letGo({ afr, mount }: ReplicateGraph): Promise<void> {
   await mount.settle()
 }
 
+/** Nobody holds a lock or waits for one. */
+export function noLocks({ bricks }: ReplicateGraph): void {
+  for (const { store } of bricks) {
+    assert.deepEqual(store.locks.held, [])
+    assert.deepEqual(store.locks.waiting, [])
+  }
+}
+
 export async function close({ mount }: ReplicateGraph, fd: Fd): Promise<void> {
   const rep = await mount.fop('flush', { fd })
   assert.equal(rep.errno, 0)

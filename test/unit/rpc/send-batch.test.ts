@@ -77,6 +77,21 @@ test('a full socket takes a part, then nothing; the others are not concerned', a
   free.destroy()
 })
 
+test('one socket alone: one buffer is sent, several are left to the caller', async () => {
+  const socket = await open()
+  const one = sending(socket, Buffer.from('one'))
+  sendTogether([one])
+  assert.equal(one.taken, 3)
+  assert.equal(String(await received(socket, 3)), 'one')
+  const several = sending(socket, Buffer.from('a'), Buffer.from('b'))
+  const bad: Sending = { fd: 1 << 20, buffers: [Buffer.from('x')], size: 1, taken: 0 }
+  sendTogether([several])
+  sendTogether([bad])
+  sendTogether([])
+  assert.deepEqual([several.taken, bad.taken], [0, 0])
+  socket.destroy()
+})
+
 test('a descriptor that is none takes nothing, nor do those after it', async () => {
   const socket = await open()
   const bad: Sending = { fd: 1 << 20, buffers: [Buffer.from('x')], size: 1, taken: 0 }

@@ -1,4 +1,5 @@
 /** What DHT remembers of inodes and fds. */
+import { NEVER } from '../../../src/core/clock.ts'
 import type { Iatt } from '../../../src/core/iatt.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
 import type { Times } from './attributes.ts'
@@ -25,9 +26,9 @@ export class DhtInode {
   /** Of a directory: its times as last merged from all subvolumes. */
   times: Times | undefined
   /** Of a directory: when `layout` was last seen to be the disk's, monotonic ms. */
-  verifiedAt = Number.NEGATIVE_INFINITY
+  verifiedAt = NEVER
   /** Of a directory: when a name was last looked up in it and absent, monotonic ms. */
-  absentAt = Number.NEGATIVE_INFINITY
+  absentAt = NEVER
   /** Of a directory: directories in it that a listing showed and nobody has looked up since. */
   listedDirectories: Set<string> | undefined
   /** Of a directory: a listing showed files that are not where their names hash to. */

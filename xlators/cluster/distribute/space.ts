@@ -1,5 +1,5 @@
 /** Free space of the subvolumes: weights for layouts, and which ones are too full for new files. */
-import { clock } from '../../../src/core/clock.ts'
+import { clock, NEVER } from '../../../src/core/clock.ts'
 import { Dict } from '../../../src/core/dict.ts'
 import type { Ok, Rep, Req, Statfs } from '../../../src/core/fop.ts'
 import { CLIENT_PID_NO_ROOT_SQUASH, type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
@@ -38,7 +38,7 @@ export class SpaceCache {
   readonly known = new Map<Xlator, SubvolSpace>()
   /** When `known` was filled last, seconds since 1970; 0 = not yet. */
   fetchedAt = 0
-  #lastRefresh = Number.NEGATIVE_INFINITY
+  #lastRefresh = NEVER
   #refreshing: Promise<void> | undefined
 
   constructor(dht: Distribute) {

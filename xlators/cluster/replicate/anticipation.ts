@@ -42,8 +42,11 @@ export class Anticipation {
     const afr = this.#afr
     const lock = afr.lockOf(fd.inode, fd.inode.gfid, DATA, WHOLE)
     afr.background('afr-anticipate', ROOT_CREDS, async (frame) => {
-      await lock.prepare(frame, fd, () => !state.isFlushed)
-      fd.drop()
+      try {
+        await lock.prepare(frame, fd, () => !state.isFlushed)
+      } finally {
+        fd.drop()
+      }
     })
   }
 

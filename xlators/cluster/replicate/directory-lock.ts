@@ -12,7 +12,7 @@
  * directory has it given back first.
  */
 import { assert } from '../../../src/core/assert.ts'
-import { clock, type Timer } from '../../../src/core/clock.ts'
+import { clock, NEVER, type Timer } from '../../../src/core/clock.ts'
 import { Dict } from '../../../src/core/dict.ts'
 import type { MaybePromise } from '../../../src/core/fop.ts'
 import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
@@ -52,10 +52,10 @@ export class DirectoryLock {
   readonly #turns = new Turns<Names>(haveCommon, () => this.#isClosed)
   /** Changes that lock names of their own, until those are unlocked. */
   #singles = 0
-  #lastChange = Number.NEGATIVE_INFINITY
+  #lastChange = NEVER
   /** Changes of the stream so far. */
   #streamLength = 0
-  #sharedUntil = Number.NEGATIVE_INFINITY
+  #sharedUntil = NEVER
   #held: Held | undefined
   #acquiring: Promise<void> | undefined
   #isReleasing = false

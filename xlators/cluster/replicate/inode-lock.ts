@@ -30,9 +30,6 @@ export interface Use {
  */
 const METADATA_KEPT_MS = 20
 
-/** In nobody's way. */
-const NOTHING: Use = { start: 0, end: 0 }
-
 export const WHOLE: Use = { start: 0, end: Number.POSITIVE_INFINITY }
 
 type Entered = { errno: 0; session: Session } | { errno: Errno }
@@ -118,12 +115,14 @@ export class InodeLock {
    * second one if `isAwaited` says so then.
    */
   async prepare(frame: Frame, fd: Fd, isAwaited: () => boolean): Promise<void> {
-    const entered = await this.enter(frame, NOTHING, fd)
+    // No bytes: in nobody's way.
+    const use = { start: 0, end: 0 }
+    const entered = await this.enter(frame, use, fd)
     if (entered.errno !== 0) return
     try {
       await entered.session.preOp(frame)
     } finally {
-      this.leave(NOTHING, isAwaited())
+      this.leave(use, isAwaited())
     }
   }
 

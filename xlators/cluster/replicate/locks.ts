@@ -13,7 +13,6 @@ import {
   F_SETLKW,
   F_UNLCK,
   F_WRLCK,
-  type MaybePromise,
 } from '../../../src/core/fop.ts'
 import { type Frame, NO_LK_OWNER } from '../../../src/core/frame.ts'
 import type { Gfid } from '../../../src/core/gfid.ts'
@@ -22,20 +21,25 @@ import type { Loc } from '../../../src/core/loc.ts'
 import type { Xlator } from '../../../src/core/xlator.ts'
 import { bit, bricksOf, count } from '../common/mask.ts'
 
-type Answer = MaybePromise<{ errno: Errno | 0 }>
-type Answers = readonly ({ errno: Errno | 0 } | undefined)[]
+type Answer = { errno: Errno | 0 }
+type Answers = readonly (Answer | undefined)[]
 type Command = 'try' | 'wait' | 'unlock'
 
 /** One thing to be locked. The frame carries the lock owner. */
 export interface Lockee {
-  send(frame: Frame, brick: Xlator, command: Command): Answer
   /** To the bricks in `targets`; answers by brick. */
-  sendAll(
-    frame: Frame,
-    bricks: readonly Xlator[],
-    targets: number,
-    command: Command,
-  ): Promise<Answers>
+  send(frame: Frame, bricks: readonly Xlator[], targets: number, command: Command): Promise<Answers>
+}
+
+/** As `send`, to one brick. */
+export async function lockOn(
+  frame: Frame,
+  brick: Xlator,
+  lockee: Lockee,
+  command: Command,
+): Promise<Answer> {
+  const [answer] = await lockee.send(frame, [brick], 1, command)
+  return answer!
 }
 
 /** `held`: bricks by lockee; `locked`: those that hold every lockee. */
@@ -68,16 +72,14 @@ export function rangeLockee(
   })
   if (fd !== undefined) {
     return {
-      send: (frame, brick, command) => frame.wind(brick, 'finodelk', { fd, ...body(command) }),
-      sendAll: (frame, bricks, targets, command) => {
+      send: (frame, bricks, targets, command) => {
         const req = { fd, ...body(command) }
         return frame.windMask(bricks, targets, 'finodelk', () => req)
       },
     }
   }
   return {
-    send: (frame, brick, command) => frame.wind(brick, 'inodelk', { loc, ...body(command) }),
-    sendAll: (frame, bricks, targets, command) => {
+    send: (frame, bricks, targets, command) => {
       const req = { loc, ...body(command) }
       return frame.windMask(bricks, targets, 'inodelk', () => req)
     },
@@ -105,8 +107,7 @@ export function entryLockee(domain: string, directory: Loc, name: string | undef
     directory: directory.inode,
     gfid: directory.gfid,
     name,
-    send: (frame, brick, command) => frame.wind(brick, 'entrylk', request(command)),
-    sendAll: (frame, bricks, targets, command) => {
+    send: (frame, bricks, targets, command) => {
       const req = request(command)
       return frame.windMask(bricks, targets, 'entrylk', () => req)
     },
@@ -177,9 +178,7 @@ export async function unlockAll(
   lockees: readonly Lockee[],
   held: readonly number[],
 ): Promise<void> {
-  const answers = lockees.map((lockee, index) =>
-    lockee.sendAll(frame, bricks, held[index]!, 'unlock'),
-  )
+  const answers = lockees.map((lockee, index) => lockee.send(frame, bricks, held[index]!, 'unlock'))
   await Promise.all(answers)
 }
 
@@ -208,7 +207,7 @@ async function tryAll(
   targets: number,
 ): Promise<Tally> {
   const tally = newTally(lockees)
-  const asked = lockees.map((lockee) => lockee.sendAll(frame, bricks, targets, 'try'))
+  const asked = lockees.map((lockee) => lockee.send(frame, bricks, targets, 'try'))
   for (const [index, answers] of (await Promise.all(asked)).entries()) {
     for (const brick of bricksOf(targets)) note(tally, index, brick, answers[brick]!.errno)
   }
@@ -225,7 +224,7 @@ async function waitForAll(
   let left = targets
   for (const [index, lockee] of lockees.entries()) {
     for (const brick of bricksOf(left)) {
-      const { errno } = await lockee.send(frame, bricks[brick]!, 'wait')
+      const { errno } = await lockOn(frame, bricks[brick]!, lockee, 'wait')
       note(tally, index, brick, errno)
       // Without this one the others are of no use on that brick.
       if (errno !== 0) left &= ~bit(brick)

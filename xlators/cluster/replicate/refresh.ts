@@ -152,33 +152,30 @@ function readGood<K extends FopName>(
   if (!state.isFresh(afr.generation)) return readAfterRefresh(afr, frame, spec)
   const brick = pick(afr, frame, spec)
   if (brick < 0) return readAfterRefresh(afr, frame, spec)
-  afr.pendingReads[brick]!++
-  const judge = (answer: Rep<K>): MaybePromise<Rep<K>> => {
-    afr.pendingReads[brick]!--
-    return isFinal(answer) ? answer : readAfterRefresh(afr, frame, spec)
-  }
-  const rep = spec.wind(brick)
-  return rep instanceof Promise ? rep.then(judge) : judge(rep)
+  return windCounted(afr, spec, brick, (answer) =>
+    isFinal(answer) ? answer : readAfterRefresh(afr, frame, spec),
+  )
 }
 
 const isFinal = (rep: { errno: Errno | 0 }): boolean => rep.errno === 0 || FINAL.has(rep.errno)
 
+/** Reads from `brick`, which counts as busy until it answers; `judge` makes of that what is told. */
 function windCounted<K extends FopName>(
   afr: Replicate,
   spec: ReadSpec<K>,
   brick: number,
+  judge: (answer: Rep<K>) => MaybePromise<Rep<K>>,
 ): MaybePromise<Rep<K>> {
   afr.pendingReads[brick]!++
-  const rep = spec.wind(brick)
-  if (rep instanceof Promise) {
-    return rep.then((answer) => {
-      afr.pendingReads[brick]!--
-      return answer
-    })
+  const take = (answer: Rep<K>): MaybePromise<Rep<K>> => {
+    afr.pendingReads[brick]!--
+    return judge(answer)
   }
-  afr.pendingReads[brick]!--
-  return rep
+  const rep = spec.wind(brick)
+  return rep instanceof Promise ? rep.then(take) : take(rep)
 }
+
+const asItIs = <T>(answer: T): T => answer
 
 async function readAfterRefresh<K extends FopName>(
   afr: Replicate,
@@ -190,11 +187,11 @@ async function readAfterRefresh<K extends FopName>(
   const good = pick(afr, frame, spec)
   const first = good < 0 && spec.lenient === true ? anyCopy(afr, spec.inode) : good
   if (first < 0) return { errno: E.IO } as FopError
-  let rep = await windCounted(afr, spec, first)
+  let rep = await windCounted(afr, spec, first, asItIs)
   const others = readableFor(afr, spec) & afr.up & ~bit(first)
   for (const brick of bricksOf(others)) {
     if (isFinal(rep)) break
-    rep = await windCounted(afr, spec, brick)
+    rep = await windCounted(afr, spec, brick, asItIs)
   }
   return rep
 }

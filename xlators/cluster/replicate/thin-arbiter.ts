@@ -24,7 +24,7 @@ import { newLockOwner } from '../common/lock-owner.ts'
 import { bit, bricksOf } from '../common/mask.ts'
 import type { Slot } from './change-log.ts'
 import type { Replicate } from './index.ts'
-import { type Lockee, rangeLockee } from './locks.ts'
+import { type Lockee, lockOn, rangeLockee } from './locks.ts'
 
 type Status = { errno: Errno | 0 }
 
@@ -92,11 +92,11 @@ export class ThinArbiter {
     if (loc === undefined) return { errno: E.IO }
     const start = BigInt(Math.floor(clock.random() * NOTIFY_RANGE))
     const kept = rangeLockee(NOTIFY, { loc }, start, 1n)
-    const locked = await kept.send(own, this.#brick, 'wait')
+    const locked = await lockOn(own, this.#brick, kept, 'wait')
     if (locked.errno !== 0) return this.#failed('lock', locked.errno)
     const reply = await this.#record(own, loc, brick, slot)
     if (reply.errno !== 0) {
-      await kept.send(own, this.#brick, 'unlock')
+      await lockOn(own, this.#brick, kept, 'unlock')
       // It knows of the other one: what only the bad one has is worth nothing.
       return reply.errno === E.INVAL ? { errno: E.IO } : this.#failed('xattrop', reply.errno)
     }
@@ -137,7 +137,7 @@ export class ThinArbiter {
       return
     }
     this.#afr.background('afr-thin-arbiter', ROOT_CREDS, async (frame) => {
-      await kept.send(this.#own(frame), this.#brick, 'unlock')
+      await lockOn(this.#own(frame), this.#brick, kept, 'unlock')
       this.#resume()
     })
   }
@@ -190,11 +190,11 @@ export class ThinArbiter {
   /** Reads the record, and blames `brick` unless it is -1. */
   async #record(own: Frame, loc: Loc, brick: number, slot: Slot) {
     const lockee = rangeLockee(MODIFY, { loc }, 0n, 0n)
-    const locked = await lockee.send(own, this.#brick, 'wait')
+    const locked = await lockOn(own, this.#brick, lockee, 'wait')
     if (locked.errno !== 0) return { errno: locked.errno }
     const dict = this.#dict(brick, slot)
     const reply = await own.wind(this.#brick, 'xattrop', { loc, op: XATTROP_ADD_ARRAY, dict })
-    await lockee.send(own, this.#brick, 'unlock')
+    await lockOn(own, this.#brick, lockee, 'unlock')
     return reply
   }
 

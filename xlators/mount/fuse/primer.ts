@@ -53,10 +53,10 @@ const TRANSPARENT: ReadonlySet<string> = new Set([
 export class LookupRun {
   count = 0
   /** When the last one was answered, monotonic ms, and its name. */
-  at = Number.NEGATIVE_INFINITY
+  at = NEVER
   name = ''
   /** No listing before then. */
-  restUntil = Number.NEGATIVE_INFINITY
+  restUntil = NEVER
 }
 
 interface Listing {

@@ -32,7 +32,7 @@ class Entry {
   /** Stamp of the last time the name was lost. */
   unnamedAt = NEVER
   /** Of a directory: when another client last changed names in it. */
-  sharedAt = Number.NEGATIVE_INFINITY
+  sharedAt = NEVER
 }
 
 /**
@@ -95,7 +95,7 @@ export class Store implements Freshness {
 
   #nameLeft(entry: Entry, parent: Inode, name: string | undefined, inode: Inode): number {
     if (entry.parent !== parent || entry.name !== name) return 0
-    const shared = this.#entries.get(parent)?.sharedAt ?? Number.NEGATIVE_INFINITY
+    const shared = this.#entries.get(parent)?.sharedAt ?? NEVER
     if (entry.namedAt <= shared) return 0
     const limit = entry.namedAt - shared < SHARED_MS ? DIRECTORY_MS : Number.POSITIVE_INFINITY
     return this.#left(inode, entry.namedAt, Math.min(this.timeoutMs, limit))

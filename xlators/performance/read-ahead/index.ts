@@ -6,7 +6,7 @@
  * begin anywhere in the file; data older than a second is not used; a chunk that failed is read
  * again for the reader who wants it.
  */
-import { clock } from '../../../src/core/clock.ts'
+import { clock, NEVER } from '../../../src/core/clock.ts'
 import { FdContext } from '../../../src/core/context.ts'
 import { E } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
@@ -67,7 +67,7 @@ class File {
   run = 0
   /** The file as it was shown last, by a fop begun at `seenAt`. */
   seen: Iatt | undefined
-  seenAt = 0
+  seenAt = NEVER
   /** Adjacent or with gaps, by start, never overlapping. */
   chunks: Chunk[] = []
   /** The file ends here, as far as reads have shown. */

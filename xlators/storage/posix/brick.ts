@@ -13,6 +13,7 @@
  * inode lock of this brick.
  */
 import { close as closeAsync } from 'node:fs'
+import { NEVER } from '../../../src/core/clock.ts'
 import { FdContext } from '../../../src/core/context.ts'
 import { GlusterError } from '../../../src/core/errors.ts'
 import type { Fd } from '../../../src/core/fd.ts'
@@ -80,7 +81,7 @@ export class Brick {
   /** Something may lie in the landfill. */
   landfillUsed = true
   #full = false
-  #spaceCheckedAt = Number.NEGATIVE_INFINITY
+  #spaceCheckedAt = NEVER
 
   constructor(xl: Xlator, path: string, values: OptionValues<typeof options>) {
     this.xl = xl

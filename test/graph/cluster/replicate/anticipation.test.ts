@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { E } from '../../../../src/core/errno.ts'
-import type { Fd } from '../../../../src/core/fd.ts'
 import { withManualClock } from '../../../lib/manual-clock.ts'
 import {
   close,
   letGo,
   mark,
+  noLocks,
   type ReplicateGraph,
   replicateGraph,
   takeCounts,
@@ -17,22 +17,6 @@ import { settle } from '../../../lib/scripted.ts'
 /** New files that are written before the next is prepared for a write. */
 const WRITTEN = 4
 const O_CREAT = 0o100
-
-async function settled(): Promise<void> {
-  for (let i = 0; i < 20; i++) await settle()
-}
-
-async function write({ mount }: ReplicateGraph, fd: Fd, text: string): Promise<number> {
-  return (
-    await mount.fop('writev', {
-      fd,
-      data: [Buffer.from(text)],
-      size: text.length,
-      offset: 0,
-      flags: 0,
-    })
-  ).errno
-}
 
 /** Files made and written, so that the next one is expected to be. */
 async function trained(): Promise<ReplicateGraph> {
@@ -50,21 +34,17 @@ const count = (volume: ReplicateGraph, fop: string): number[] =>
 const dirty = ({ bricks }: ReplicateGraph, path: string): number[] =>
   bricks.map((brick) => mark(brick, path, 'dirty')[0]!)
 
-function noLocks({ bricks }: ReplicateGraph): void {
-  for (const { store } of bricks) assert.deepEqual(store.locks.held, [])
-}
-
 void describe('a new file, after some that were written', () => {
   void test('is locked and marked before its first write', async () => {
     const volume = await trained()
     const fd = await volume.mount.create('/new')
-    await settled()
+    await settle()
     assert.deepEqual(dirty(volume, '/new'), each(1))
     assert.deepEqual(
       takeCounts(volume).map(({ finodelk, fxattrop }) => [finodelk, fxattrop]),
       each([1, 1]),
     )
-    assert.equal(await write(volume, fd, 'text'), 0)
+    await volume.mount.write(fd, 0, 'text')
     assert.deepEqual(takeCounts(volume), each({ writev: 1 }))
     await close(volume, fd)
     await letGo(volume)
@@ -76,7 +56,7 @@ void describe('a new file, after some that were written', () => {
   void test('its write may come before that is done', async () => {
     const volume = await trained()
     const fd = await volume.mount.create('/new')
-    assert.equal(await write(volume, fd, 'text'), 0)
+    await volume.mount.write(fd, 0, 'text')
     await close(volume, fd)
     await letGo(volume)
     const counts = { entrylk: 2, create: 1, writev: 1, flush: 1, finodelk: 2, fxattrop: 2 }
@@ -89,27 +69,27 @@ void describe('a new file, after some that were written', () => {
     const volume = await trained()
     await close(volume, await volume.mount.create('/unwritten'))
     await withManualClock(async () => {
-      await settled()
+      await settle()
       // Not by a timer.
       await volume.mount.lookup('/')
-      await settled()
+      await settle()
       assert.deepEqual(dirty(volume, '/unwritten'), each(0))
       // Names may still be locked.
       assert.equal(volume.afr.dataLock(volume.bricks[0]!.store.at('/unwritten')!.gfid), undefined)
     })
     takeCounts(volume)
     await volume.mount.create('/next')
-    await settled()
+    await settle()
     assert.deepEqual(count(volume, 'finodelk'), each(0))
   })
 
   void test('that is flushed late is let go then', async () => {
     const volume = await trained()
     const fd = await volume.mount.create('/unwritten')
-    await settled()
+    await settle()
     assert.deepEqual(dirty(volume, '/unwritten'), each(1))
     await close(volume, fd)
-    await settled()
+    await settle()
     assert.deepEqual(dirty(volume, '/unwritten'), each(0))
     await letGo(volume)
     noLocks(volume)
@@ -118,7 +98,7 @@ void describe('a new file, after some that were written', () => {
   void test('that cannot be written through its fd is not', async () => {
     const volume = await trained()
     await volume.mount.create('/read-only', 0o444, O_CREAT)
-    await settled()
+    await settle()
     assert.deepEqual(count(volume, 'finodelk'), each(0))
   })
 
@@ -126,7 +106,7 @@ void describe('a new file, after some that were written', () => {
     const volume = await trained()
     volume.bricks[2]!.up = false
     await volume.mount.create('/degraded')
-    await settled()
+    await settle()
     assert.deepEqual(count(volume, 'finodelk'), each(0))
   })
 
@@ -134,8 +114,8 @@ void describe('a new file, after some that were written', () => {
     const volume = await trained()
     volume.bricks[1]!.fail = (name) => (name === 'fxattrop' ? E.IO : undefined)
     const fd = await volume.mount.create('/new')
-    await settled()
-    assert.equal(await write(volume, fd, 'text'), 0)
+    await settle()
+    await volume.mount.write(fd, 0, 'text')
     await close(volume, fd)
     await letGo(volume)
     assert.deepEqual(mark(volume.bricks[0]!, '/new', 1), [1, 0, 0])
@@ -148,9 +128,9 @@ void describe('after a flush the lock', () => {
   async function flushed(): Promise<ReplicateGraph> {
     const volume = await replicateGraph()
     const fd = await volume.mount.create('/f')
-    assert.equal(await write(volume, fd, 'one'), 0)
+    await volume.mount.write(fd, 0, 'one')
     await close(volume, fd)
-    await settled()
+    await settle()
     assert.deepEqual(dirty(volume, '/f'), each(0))
     return volume
   }
@@ -163,14 +143,14 @@ void describe('after a flush the lock', () => {
       const volume = await flushed()
       assert.ok(isLocked(volume))
       await volume.mount.lookup('/')
-      await settled()
+      await settle()
       noLocks(volume)
     })
     await withManualClock(async (manual) => {
       const volume = await flushed()
       assert.ok(isLocked(volume))
       manual.pass(5)
-      await settled()
+      await settle()
       noLocks(volume)
     })
   })
@@ -179,7 +159,7 @@ void describe('after a flush the lock', () => {
     await withManualClock(async () => {
       const volume = await flushed()
       const fd = await volume.mount.open('/f')
-      assert.equal(await write(volume, fd, 'two'), 0)
+      await volume.mount.write(fd, 0, 'two')
       assert.equal(volume.bricks[0]!.store.at('/f')!.data.toString(), 'two')
     })
   })
@@ -188,7 +168,7 @@ void describe('after a flush the lock', () => {
     await withManualClock(async () => {
       const volume = await flushed()
       volume.afr.dataLock(volume.bricks[0]!.store.at('/f')!.gfid)!.contended()
-      await settled()
+      await settle()
       noLocks(volume)
     })
   })

@@ -13,6 +13,7 @@ import {
   close,
   letGo,
   mark,
+  noLocks,
   type ReplicateGraph,
   type ReplicateInput,
   replicateGraph,
@@ -43,13 +44,6 @@ async function write(volume: ReplicateGraph, fd: Fd, text: string, offset = 0): 
 
 const content = ({ bricks }: ReplicateGraph, brick: number, path = '/old'): string | undefined =>
   bricks[brick]!.store.at(path)?.data.toString()
-
-function noLocks({ bricks }: ReplicateGraph): void {
-  for (const { store } of bricks) {
-    assert.deepEqual(store.locks.held, [])
-    assert.deepEqual(store.locks.waiting, [])
-  }
-}
 
 void describe('writes', () => {
   void test('a brick that fails one is blamed by the others; its mark stays', async () => {

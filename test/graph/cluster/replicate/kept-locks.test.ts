@@ -7,6 +7,7 @@ import { type ManualClock, withManualClock } from '../../../lib/manual-clock.ts'
 import {
   letGo,
   mark,
+  noLocks,
   type ReplicateGraph,
   replicateGraph,
   takeCounts,
@@ -41,13 +42,6 @@ const entrylks = (volume: ReplicateGraph): number[] =>
   takeCounts(volume).map(({ entrylk }) => entrylk ?? 0)
 
 const each = (count: number): number[] => [count, count, count]
-
-function noLocks({ bricks }: ReplicateGraph): void {
-  for (const { store } of bricks) {
-    assert.deepEqual(store.locks.held, [])
-    assert.deepEqual(store.locks.waiting, [])
-  }
-}
 
 async function others(volume: ReplicateGraph): Promise<ReplicateGraph> {
   const stores = volume.bricks.map(({ store }) => store)
