@@ -9,6 +9,7 @@ import { mkdirSync, realpathSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import { options as bridgeTable, FuseBridge } from '../../xlators/mount/fuse/index.ts'
+import { busyPoll } from '../core/busy-poll.ts'
 import { clock } from '../core/clock.ts'
 import { E, errnoName } from '../core/errno.ts'
 import { GlusterError } from '../core/errors.ts'
@@ -69,6 +70,8 @@ export async function runClient(
     logStart(setup, words)
     if (setup.pidFile !== undefined) writePidFile(setup.pidFile)
     setOomScore(setup)
+    const busyPollUs = setup.values['busy-poll']
+    if (busyPollUs !== undefined) busyPoll.window = busyPollUs
     await client.start()
     report({ status: 0 })
   } catch (error) {

@@ -43,6 +43,8 @@ const SAME_NAME = new Set([
   'background-qlen',
   'congestion-threshold',
   'oom-score-adj',
+  'busy-poll',
+  'prime-lookups',
   'xlator-option',
   'use-readdirp',
   'event-history',

@@ -2,6 +2,7 @@
  * Every option of the `glusterfs` command, in the order of its help. This table alone drives the
  * parser, `--help`, `--usage` and the type of the parsed options.
  */
+import { BUSY_POLL_US } from '../core/busy-poll.ts'
 
 /** How an option's argument is read. A `flag` takes none. */
 export type CliType = 'flag' | 'str' | 'int' | 'double' | 'bool' | 'bool-or-auto'
@@ -298,6 +299,14 @@ export const cliOptions = define({
     max: 1000,
     group: advanced,
     help: 'oom_score_adj of the process',
+  },
+  'busy-poll': {
+    type: 'int',
+    argument: 'MICROSECONDS',
+    min: 0,
+    max: 10_000,
+    group: advanced,
+    help: `do not sleep for so long while answers come that fast; 0 = never (default ${BUSY_POLL_US}, not in stock)`,
   },
   'no-mem-accounting': {
     type: 'flag',

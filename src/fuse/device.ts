@@ -13,6 +13,7 @@
 import * as fs from 'node:fs'
 import { Socket, type SocketConstructorOpts } from 'node:net'
 import { assert } from '../core/assert.ts'
+import { busyPoll } from '../core/busy-poll.ts'
 import { allocateData } from '../core/data-memory.ts'
 import { type Errno, errnoOfError } from '../core/errno.ts'
 import { GlusterError } from '../core/errors.ts'
@@ -99,6 +100,7 @@ export class FuseDevice {
       buffer: () => this.#window,
       callback: (length: number) => {
         this.recorder?.record('R', [this.#window.subarray(0, length)])
+        busyPoll.arrived()
         onMessage(this.#window, length)
         if (this.#taken > 0) this.#advance()
         return true

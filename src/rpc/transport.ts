@@ -10,6 +10,7 @@ import {
   type Socket,
 } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
+import { busyPoll } from '../core/busy-poll.ts'
 import { clock } from '../core/clock.ts'
 import { loanOf } from '../core/loan.ts'
 import { type Log, logFor } from '../observe/log.ts'
@@ -148,6 +149,7 @@ function flush(): void {
     together.push({ transport, fd, buffers, size, taken: 0 })
   }
   sendTogether(together)
+  busyPoll.sent()
   for (const { transport, buffers, size, taken } of together) {
     if (taken < size) transport.send(buffers, taken)
     else for (const buffer of buffers) loanOf(buffer)?.drop()
@@ -271,6 +273,7 @@ export class Transport {
       buffer: (() => reader.window()) as unknown as () => Buffer,
       callback: (count: number) => {
         this.#heard = true
+        busyPoll.arrived()
         reader.received(count)
         return true
       },
