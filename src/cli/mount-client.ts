@@ -6,10 +6,10 @@
  */
 import { randomUUID } from 'node:crypto'
 import { mkdirSync, realpathSync, writeFileSync } from 'node:fs'
-import { hostname } from 'node:os'
+import { availableParallelism, hostname } from 'node:os'
 import { dirname } from 'node:path'
 import { options as bridgeTable, FuseBridge } from '../../xlators/mount/fuse/index.ts'
-import { busyPoll } from '../core/busy-poll.ts'
+import { BUSY_POLL_US, busyPoll } from '../core/busy-poll.ts'
 import { clock } from '../core/clock.ts'
 import { E, errnoName } from '../core/errno.ts'
 import { GlusterError } from '../core/errors.ts'
@@ -29,7 +29,7 @@ import type { Report } from './daemon.ts'
 import { errorLine, exitStatus } from './exit-status.ts'
 import { GLUSTERFS_VERSION } from './help.ts'
 import { giveBackWhenIdle } from './memory.ts'
-import { duplicateFd } from './native.ts'
+import { duplicateFd, yieldProcessor } from './native.ts'
 import { writePidFile } from './pid-file.ts'
 import { showAs } from './process-name.ts'
 import { VolumeGraph } from './volume-graph.ts'
@@ -70,8 +70,9 @@ export async function runClient(
     logStart(setup, words)
     if (setup.pidFile !== undefined) writePidFile(setup.pidFile)
     setOomScore(setup)
-    const busyPollUs = setup.values['busy-poll']
-    if (busyPollUs !== undefined) busyPoll.window = busyPollUs
+    // Where there is one processor only, who is to answer needs it.
+    const busyPollUs = availableParallelism() > 1 ? BUSY_POLL_US : 0
+    busyPoll.begin(setup.values['busy-poll'] ?? busyPollUs, yieldProcessor)
     await client.start()
     report({ status: 0 })
   } catch (error) {

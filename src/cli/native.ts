@@ -9,6 +9,7 @@ interface Calls {
   dup2(from: number, to: number): number
   getxattr(path: string, name: string, value: null, size: number): number
   malloc_trim(pad: number): number
+  sched_yield(): number
   /** Of the user of that name; `undefined` when there is none. */
   uidOf(name: string): number | undefined
 }
@@ -33,6 +34,7 @@ function libc(): Calls {
       lockf: library.func('int lockf(int, int, long)'),
       dup2: library.func('int dup2(int, int)'),
       getxattr: library.func('long getxattr(const char *, const char *, void *, size_t)'),
+      sched_yield: library.func('int sched_yield(void)'),
       // Of glibc alone.
       malloc_trim: optional(() => library.func('int malloc_trim(size_t)')),
       uidOf(name) {
@@ -55,6 +57,11 @@ function optional(bind: () => (pad: number) => number): (pad: number) => number 
 /** Gives the free memory of the C heap back to the system (malloc_trim(3)). */
 export function trimMalloc(): void {
   libc().malloc_trim(0)
+}
+
+/** Lets another process that waits for this processor run first (sched_yield(2)). */
+export function yieldProcessor(): void {
+  libc().sched_yield()
 }
 
 const F_TLOCK = 2

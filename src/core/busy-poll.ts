@@ -6,9 +6,9 @@
  * It is done only while it pays: a count goes up with each message that came before the moment was
  * over, and down with each that came later. An idle mount, bricks that are far away, or a request
  * now and then never get there. What it costs is at most one moment of one processor for each
- * message.
+ * message, and none where another process has work for that processor: each time round it is
+ * offered to the others first.
  */
-import { availableParallelism } from 'node:os'
 import { clock, NEVER } from './clock.ts'
 
 /** How long it is polled after the last message, us, unless another time was asked for. */
@@ -28,16 +28,18 @@ export class BusyPoll {
   #last = NEVER
   #trust = 0
   #polling = false
+  #makeWay: () => unknown = () => undefined
 
-  /** @param window us; 0 = never. */
-  constructor(window: number) {
-    this.window = window
-  }
-
-  /** us; 0 = never. */
-  set window(us: number) {
-    this.#window = us / 1000
+  /**
+   * Until then it never polls.
+   *
+   * @param window us; 0 = never.
+   * @param makeWay lets others have the processor, before each look at the kernel.
+   */
+  begin(window: number, makeWay: () => unknown): void {
+    this.#window = window / 1000
     this.#trust = 0
+    this.#makeWay = makeWay
   }
 
   /** Whether the event loop does not sleep now. */
@@ -70,10 +72,12 @@ export class BusyPoll {
 
   /** As long as an immediate is waiting, the event loop does not sleep. */
   readonly #again = (): void => {
-    if (clock.now() - this.#last < this.#window) setImmediate(this.#again)
-    else this.#polling = false
+    if (clock.now() - this.#last < this.#window) {
+      this.#makeWay()
+      setImmediate(this.#again)
+    } else this.#polling = false
   }
 }
 
-/** Of this process. Where there is one processor only, who is to answer needs it. */
-export const busyPoll = new BusyPoll(availableParallelism() > 1 ? BUSY_POLL_US : 0)
+/** Of this process. */
+export const busyPoll = new BusyPoll()

@@ -15,6 +15,14 @@ function receive(poll: BusyPoll, count: number, gap: number): void {
   }
 }
 
+let offers = 0
+
+function polling(window: number): BusyPoll {
+  const poll = new BusyPoll()
+  poll.begin(window, () => offers++)
+  return poll
+}
+
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 describe('busy polling', () => {
@@ -25,15 +33,17 @@ describe('busy polling', () => {
   after(() => setClock(system))
 
   test('begins after 16 messages that came in time, and ends when none comes for the time', async () => {
-    const poll = new BusyPoll(200)
+    const poll = polling(200)
     receive(poll, 16, 0.1)
     assert.equal(poll.polling, false, 'the first one follows none')
     receive(poll, 1, 0.1)
     assert.equal(poll.polling, true)
     now += 0.19
+    const before = offers
     await turn()
     await turn()
     assert.equal(poll.polling, true)
+    assert.ok(offers > before, 'the processor was offered to others')
     now += 0.02
     await turn()
     await turn()
@@ -41,7 +51,7 @@ describe('busy polling', () => {
   })
 
   test('what went out prolongs it, and begins it again', async () => {
-    const poll = new BusyPoll(200)
+    const poll = polling(200)
     receive(poll, 20, 0.1)
     now += 0.15
     poll.sent()
@@ -60,7 +70,7 @@ describe('busy polling', () => {
   })
 
   test('messages that come late end the trust; those that came at once say nothing', async () => {
-    const poll = new BusyPoll(200)
+    const poll = polling(200)
     receive(poll, 17, 0.1)
     receive(poll, 1000, 0.001)
     receive(poll, 1, 5)
@@ -82,7 +92,7 @@ describe('busy polling', () => {
   })
 
   test('a request every millisecond never gets there', () => {
-    const poll = new BusyPoll(200)
+    const poll = polling(200)
     for (let i = 0; i < 500; i++) {
       receive(poll, 1, 1)
       poll.sent()
@@ -91,8 +101,11 @@ describe('busy polling', () => {
     assert.equal(poll.polling, false)
   })
 
-  test('0 us is never', () => {
-    const poll = new BusyPoll(0)
+  test('0 us is never, and so is before its beginning', () => {
+    const idle = new BusyPoll()
+    receive(idle, 100, 0.05)
+    assert.equal(idle.polling, false)
+    const poll = polling(0)
     receive(poll, 100, 0.05)
     poll.sent()
     assert.equal(poll.polling, false)
