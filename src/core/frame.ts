@@ -22,6 +22,13 @@ export interface Creds {
   readonly client?: Client | undefined
 }
 
+/** Whether what is allowed to one is allowed to the other. */
+export function sameIds(a: Creds, b: Creds): boolean {
+  if (a === b) return true
+  if (a.uid !== b.uid || a.gid !== b.gid || a.groups.length !== b.groups.length) return false
+  return a.groups.every((group, index) => group === b.groups[index])
+}
+
 export const NO_LK_OWNER = Buffer.alloc(0)
 export const CLIENT_PID_NO_ROOT_SQUASH = -4
 export const CLIENT_PID_SELF_HEALD = -6

@@ -8,6 +8,9 @@
  * is given back after KEPT_MS_MAX whatever happens, then a brick is asked, and where another client
  * was met every change locks its own names for a while.
  *
+ * While the lock is kept nobody else makes a name: where names were looked up that are not there,
+ * the bricks are asked for those that are, and what is none of them needs no further lookup.
+ *
  * Nobody waits on a brick while it relies on a kept lock: a change that needs more than this
  * directory has it given back first.
  */
@@ -15,13 +18,14 @@ import { assert } from '../../../src/core/assert.ts'
 import { clock, NEVER, type Timer } from '../../../src/core/clock.ts'
 import { Dict } from '../../../src/core/dict.ts'
 import type { MaybePromise } from '../../../src/core/fop.ts'
-import { type Frame, ROOT_CREDS } from '../../../src/core/frame.ts'
+import { type Creds, type Frame, ROOT_CREDS, sameIds } from '../../../src/core/frame.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { newLockOwner } from '../common/lock-owner.ts'
 import { Turns } from '../common/turns.ts'
 import type { Replicate } from './index.ts'
 import { type EntryLockee, entryLockee, lockNow, unlockAll } from './locks.ts'
+import { PresentNames } from './present-names.ts'
 
 /** Longest time in which others find all names locked. */
 const KEPT_MS_MAX = 100
@@ -32,6 +36,8 @@ const STREAM_LENGTH_MIN = 4
 const STREAM_MS = 100
 /** How long a directory that others change too is left alone. */
 const SHARED_MS = 10_000
+/** How long a directory with too many names is not listed again. */
+const LARGE_MS = 10_000
 /** Asks for the locks of names in a directory, held and waited for. */
 const ENTRYLK_COUNT = 'glusterfs.entrylk-count'
 
@@ -42,6 +48,7 @@ interface Held {
   readonly owner: Buffer
   readonly generation: number
   readonly since: number
+  readonly present: PresentNames
   isOver: boolean
 }
 
@@ -56,6 +63,10 @@ export class DirectoryLock {
   /** Changes of the stream so far. */
   #streamLength = 0
   #sharedUntil = NEVER
+  /** When a name was last looked up in vain, and by whom: nothing forbids him to search here. */
+  #lastAbsent = NEVER
+  #searcher: Creds | undefined
+  #largeUntil = NEVER
   #held: Held | undefined
   #acquiring: Promise<void> | undefined
   #isReleasing = false
@@ -99,7 +110,10 @@ export class DirectoryLock {
   #joined(names: Names): Buffer | undefined {
     const held = this.#held
     // A brick that went away meanwhile has forgotten the lock.
-    if (held !== undefined && held.generation === this.#afr.generation) return held.owner
+    if (held !== undefined && held.generation === this.#afr.generation) {
+      held.present.add(names)
+      return held.owner
+    }
     this.leave(names)
     return undefined
   }
@@ -136,6 +150,25 @@ export class DirectoryLock {
     this.#singles--
     this.#changed()
     if (this.#singles === 0) this.#turns.startWaiting()
+  }
+
+  /** A name was looked up that no brick has. */
+  foundAbsent(creds: Creds): void {
+    this.#lastAbsent = clock.now()
+    this.#searcher = creds
+  }
+
+  /** Its mode or ACL may forbid now what it allowed before. */
+  attributesChanged(): void {
+    this.#searcher = undefined
+  }
+
+  /** Whether the bricks would answer ENOENT, certainly. */
+  isAbsent(name: string, creds: Creds): boolean {
+    const held = this.#held
+    if (held === undefined || this.#isReleasing) return false
+    if (this.#searcher === undefined || !sameIds(this.#searcher, creds)) return false
+    return held.generation === this.#afr.generation && held.present.isAbsent(name)
   }
 
   /** Somebody needs the names, or the bricks are others now: no further change joins. */
@@ -182,13 +215,24 @@ export class DirectoryLock {
     const { held, contended } = await lockNow(own, afr.bricks, this.#lockee, afr.all)
     if (held === afr.all && generation === afr.generation) {
       const now = clock.now()
-      this.#held = { owner, generation, since: now, isOver: !afr.keepsNames }
+      const present = new PresentNames()
+      this.#held = { owner, generation, since: now, present, isOver: !afr.keepsNames }
       afr.namesKept(this)
+      if (now - this.#lastAbsent < STREAM_MS && now >= this.#largeUntil) this.#list(present)
       this.#check = clock.after(IDLE_MS, this.#checkDue)
       return
     }
     if (contended) this.met()
     if (held !== 0) await unlockAll(own, afr.bricks, [this.#lockee], [held])
+  }
+
+  #list(present: PresentNames): void {
+    // The brick keeps names of its own there.
+    if (this.directory.isRoot) return
+    this.#afr.background('afr-list', ROOT_CREDS, async (frame) => {
+      const listed = await present.ask(frame, this.#afr.bricks, this.directory)
+      if (listed === 'too-many') this.#largeUntil = clock.now() + LARGE_MS
+    })
   }
 
   readonly #checkDue = (): void => {

@@ -37,6 +37,9 @@ export async function lookup(
   if (afr.admit() !== 0 && !addsBrick(frame, loc)) return { errno: E.NOTCONN }
   if (req.xdata?.has('gfid-changed') === true) return { errno: E.STALE }
   const isNamed = loc.name !== undefined && loc.parent !== undefined
+  if (isNamed && afr.state(loc.parent!).names?.isAbsent(loc.name!, frame.creds) === true) {
+    return { errno: E.NOENT }
+  }
   if (!isNamed && loc.inode.isRoot) afr.reads.findLocal(frame)
   const gfidReq = req.xdata?.getGfid('gfid-req')
   const asked = { loc, xdata: lookupXdata(afr, req.xdata) }
@@ -169,6 +172,9 @@ function answer(afr: Replicate, frame: Frame, loc: Loc, round: Round): MaybeProm
   // Somebody is about to make or remove it: not there on enough bricks is not there.
   if (isLocked && missing !== 0 && good !== 0 && !afr.quorum.in(good)) return { errno: E.NOENT }
   if (good === 0) {
+    if (missing === afr.all && loc.parent !== undefined) {
+      afr.state(loc.parent).names?.foundAbsent(frame.creds)
+    }
     const errno = finalErrno(replies)
     return errorReply(replies, errno)
   }

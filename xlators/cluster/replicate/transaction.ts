@@ -9,7 +9,7 @@ import type { Frame } from '../../../src/core/frame.ts'
 import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
 import type { Inode } from '../../../src/core/inode.ts'
 import { bit, bricksOf } from '../common/mask.ts'
-import { DATA, type METADATA } from './change-log.ts'
+import { DATA, METADATA } from './change-log.ts'
 import type { Replicate } from './index.ts'
 import type { Use } from './inode-lock.ts'
 import { ensureReadable } from './refresh.ts'
@@ -66,6 +66,7 @@ export async function change<K extends FopName>(
     const forbidden = status.errno !== 0 ? status.errno : mayChange(afr, session, what.slot)
     if (forbidden !== 0) return { errno: forbidden } as FopError
     const { replies, outcome } = await perform(afr, frame, session, what)
+    if (what.slot === METADATA) afr.state(what.inode).names?.attributesChanged()
     session.failed |= outcome.failed
     delay = what.delay && session.failed === 0
     if (session.failed !== 0) {

@@ -104,7 +104,7 @@ void test('ensure-durability: what a brick missed is on disk elsewhere before it
 void test('consistent-metadata: attributes in listings come from the brick of lookups', async () => {
   const volume = await started({ 'choose-local': 'off' })
   const { mount } = volume
-  const names = Array.from({ length: 12 }, (_, i) => `f${i}`)
+  const names = Array.from({ length: 40 }, (_, i) => `f${i}`)
   for (const name of names) await mount.writeFile(`/${name}`, 'content')
   await letGo(volume)
   const told = async (): Promise<number> => {
