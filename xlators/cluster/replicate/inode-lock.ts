@@ -13,10 +13,10 @@ import type { Inode } from '../../../src/core/inode.ts'
 import { Loc } from '../../../src/core/loc.ts'
 import { newLockOwner } from '../common/lock-owner.ts'
 import { Turns } from '../common/turns.ts'
-import { type DATA, METADATA } from './change-log.ts'
+import { DATA, METADATA } from './change-log.ts'
 import type { Replicate } from './index.ts'
 import { type Lockee, lockAll, METADATA_START, rangeLockee, unlockAll } from './locks.ts'
-import { Session } from './session.ts'
+import { markAhead, Session } from './session.ts'
 
 /** Bytes a fop changes: start <= x < end. */
 export interface Use {
@@ -87,7 +87,12 @@ export class InodeLock {
   }
 
   /** Waits for this fop's turn and for the lock on the bricks. A success needs a `leave`. */
-  async enter(frame: Frame, use: Use, fd: Fd | undefined): Promise<Entered> {
+  enter(frame: Frame, use: Use, fd: Fd | undefined): Promise<Entered> {
+    return this.#enter(frame, use, fd, false)
+  }
+
+  /** `ahead`: nobody else is expected to hold the lock, and the mark goes along with the request. */
+  async #enter(frame: Frame, use: Use, fd: Fd | undefined, ahead: boolean): Promise<Entered> {
     if (this.#turns.running === 0 && this.#session?.isOver === true) this.release()
     const turn = this.#turns.begin(use)
     if (turn !== undefined) {
@@ -95,7 +100,7 @@ export class InodeLock {
       await turn
     }
     if (this.#session === undefined) {
-      this.#acquiring ??= this.#acquire(frame, fd).finally(() => {
+      this.#acquiring ??= this.#acquire(frame, fd, ahead).finally(() => {
         this.#acquiring = undefined
       })
       const { errno } = await this.#acquiring
@@ -117,7 +122,7 @@ export class InodeLock {
   async prepare(frame: Frame, fd: Fd, isAwaited: () => boolean): Promise<void> {
     // No bytes: in nobody's way.
     const use = { start: 0, end: 0 }
-    const entered = await this.enter(frame, use, fd)
+    const entered = await this.#enter(frame, use, fd, true)
     if (entered.errno !== 0) return
     try {
       await entered.session.preOp(frame)
@@ -242,17 +247,31 @@ export class InodeLock {
 
   readonly #putOff = (resume: () => void): void => this.#afr.afterwards.add(resume)
 
-  async #acquire(frame: Frame, fd: Fd | undefined): Promise<{ errno: Errno | 0 }> {
+  async #acquire(frame: Frame, fd: Fd | undefined, ahead: boolean): Promise<{ errno: Errno | 0 }> {
     const afr = this.#afr
     this.#contended = false
     const { generation } = afr
     const targets = afr.up & ~afr.foreignTo(fd)
-    const locks = await lockAll(this.#own(frame), afr.bricks, [this.#lockee(fd)], targets)
-    if (locks.errno !== 0) return locks
+    const own = this.#own(frame)
+    let hadToWait = false
+    const locking = lockAll(own, afr.bricks, [this.#lockee(fd)], targets, () => {
+      hadToWait = true
+    })
+    const marks =
+      ahead && this.slot === DATA
+        ? markAhead({ afr, own, loc: this.#loc }, fd, targets, DATA)
+        : undefined
+    const locks = await locking
+    if (locks.errno !== 0) {
+      // The marks stay: a heal looks what is behind them.
+      await marks
+      return locks
+    }
     // A brick that went down meanwhile has forgotten the lock.
     const locked = locks.locked & afr.up
     const session = new Session(afr, this, locked, locks.locked, generation)
     if (fd !== undefined) session.use(fd)
+    if (marks !== undefined) session.adoptMarks(frame, marks, hadToWait)
     if (this.#contended) session.over()
     this.#session = session
     if (locked !== 0 && afr.quorum.in(locked)) return { errno: 0 }

@@ -7,12 +7,41 @@ import { E, type Errno, errnoName } from '../../../src/core/errno.ts'
 import type { Fd } from '../../../src/core/fd.ts'
 import { type MaybePromise, type Rep, XATTROP_ADD_ARRAY } from '../../../src/core/fop.ts'
 import type { Frame } from '../../../src/core/frame.ts'
-import { bit, bricksOf } from '../common/mask.ts'
+import type { Loc } from '../../../src/core/loc.ts'
+import { bit, bricksOf, has } from '../common/mask.ts'
 import { DATA, MINUS_ONE, NOTHING, PLUS_ONE } from './change-log.ts'
 import type { Replicate } from './index.ts'
 import type { InodeLock } from './inode-lock.ts'
 
 type Status = { errno: Errno | 0 }
+type XattropReplies = (Rep<'xattrop'> | undefined)[]
+
+/** Adds to the change log of the object a lock is for, through `fd` where there is one. */
+function xattrop(
+  { afr, own, loc }: { afr: Replicate; own: Frame; loc: Loc },
+  fd: Fd | undefined,
+  targets: number,
+  dict: Dict,
+): Promise<XattropReplies> {
+  const op = XATTROP_ADD_ARRAY
+  if (fd === undefined) {
+    const req = { loc, op, dict }
+    return own.windMask(afr.bricks, targets, 'xattrop', () => req)
+  }
+  const req = { fd, op, dict }
+  return own.windMask(afr.bricks, targets, 'fxattrop', () => req)
+}
+
+/** The marks that go along with the request for a lock nobody else is expected to hold. */
+export function markAhead(
+  on: { afr: Replicate; own: Frame; loc: Loc },
+  fd: Fd | undefined,
+  targets: number,
+  slot: typeof DATA,
+): Promise<XattropReplies> {
+  const dict = on.afr.changes.xattrop(0, NOTHING, PLUS_ONE[slot]!)
+  return xattrop(on, fd, targets, dict)
+}
 
 export class Session {
   readonly #afr: Replicate
@@ -120,17 +149,41 @@ export class Session {
     return this.#marking
   }
 
-  async #mark(frame: Frame): Promise<Status> {
+  /** `marks` went out with the request for the lock; `early`: but others held it first. */
+  adoptMarks(frame: Frame, marks: Promise<XattropReplies>, early: boolean): void {
+    this.#marking = this.#adopt(frame, marks, early)
+  }
+
+  async #adopt(frame: Frame, marks: Promise<XattropReplies>, early: boolean): Promise<Status> {
+    const replies = await marks
+    if (!early) return this.#noteMarks(replies)
+    // A heal that held the lock has taken back what it saw.
     const { changes } = this.#afr
-    const targets = this.locked
-    const dict = changes.xattrop(0, NOTHING, PLUS_ONE[this.#lock.slot]!)
-    const replies = await this.#xattrop(frame, targets, dict)
+    const { slot } = this.#lock
+    const seen = await this.#xattrop(frame, this.locked, changes.xattrop(0, NOTHING, NOTHING))
+    let gone = 0
+    for (const brick of bricksOf(this.locked)) {
+      const reply = seen[brick]!
+      if (reply.errno === 0 && !changes.isDirty(reply.dict, slot)) gone |= bit(brick)
+    }
+    if (gone === 0) return this.#noteMarks(seen)
+    const again = await this.#xattrop(frame, gone, changes.xattrop(0, NOTHING, PLUS_ONE[slot]!))
+    return this.#noteMarks(seen.map((reply, brick) => again[brick] ?? reply))
+  }
+
+  async #mark(frame: Frame): Promise<Status> {
+    const dict = this.#afr.changes.xattrop(0, NOTHING, PLUS_ONE[this.#lock.slot]!)
+    return this.#noteMarks(await this.#xattrop(frame, this.locked, dict))
+  }
+
+  /** Which of the bricks that gave the lock carry the mark, and whom they blame. */
+  #noteMarks(replies: XattropReplies): Status {
     let errno: Errno = E.NOTCONN
-    for (const brick of bricksOf(targets)) {
-      const reply = replies[brick]!
+    for (const [brick, reply] of replies.entries()) {
+      if (reply === undefined || !has(this.held, brick)) continue
       if (reply.errno === 0) {
         this.#marked |= bit(brick)
-        this.blamed |= changes.blamed(reply.dict, this.#lock.slot)
+        this.blamed |= this.#afr.changes.blamed(reply.dict, this.#lock.slot)
       } else {
         this.failed |= bit(brick)
         errno = reply.errno
@@ -230,22 +283,10 @@ export class Session {
   }
 
   /** Replies by brick. */
-  async #xattrop(
-    frame: Frame,
-    targets: number,
-    dict: Dict,
-  ): Promise<(Rep<'xattrop'> | undefined)[]> {
-    const own = this.#lock.ownFrame(frame)
-    const { bricks } = this.#afr
-    const { fd } = this
+  #xattrop(frame: Frame, targets: number, dict: Dict): Promise<XattropReplies> {
     const { loc } = this.#lock
-    const op = XATTROP_ADD_ARRAY
-    if (fd === undefined) {
-      const req = { loc, op, dict }
-      return own.windMask(bricks, targets, 'xattrop', () => req)
-    }
-    const req = { fd, op, dict }
-    return own.windMask(bricks, targets, 'fxattrop', () => req)
+    const on = { afr: this.#afr, own: this.#lock.ownFrame(frame), loc }
+    return xattrop(on, this.fd, targets, dict)
   }
 
   async #sync(frame: Frame): Promise<void> {

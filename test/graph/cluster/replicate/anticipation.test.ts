@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { E } from '../../../../src/core/errno.ts'
+import { F_SETLK, F_SETLKW } from '../../../../src/core/fop.ts'
+import { simStores } from '../../../lib/disk-store.ts'
 import { withManualClock } from '../../../lib/manual-clock.ts'
 import {
   close,
@@ -9,6 +11,7 @@ import {
   mark,
   noLocks,
   type ReplicateGraph,
+  type ReplicateInput,
   replicateGraph,
   takeCounts,
 } from '../../../lib/replicate-graph.ts'
@@ -19,8 +22,8 @@ const WRITTEN = 4
 const O_CREAT = 0o100
 
 /** Files made and written, so that the next one is expected to be. */
-async function trained(): Promise<ReplicateGraph> {
-  const volume = await replicateGraph()
+async function trained(input: ReplicateInput = {}): Promise<ReplicateGraph> {
+  const volume = await replicateGraph(input)
   for (let i = 0; i < WRITTEN; i++) await volume.mount.writeFile(`/f${i}`, 'content')
   await letGo(volume)
   takeCounts(volume)
@@ -121,6 +124,88 @@ void describe('a new file, after some that were written', () => {
     assert.deepEqual(mark(volume.bricks[0]!, '/new', 1), [1, 0, 0])
     assert.deepEqual(mark(volume.bricks[2]!, '/new', 1), [1, 0, 0])
     assert.deepEqual(dirty(volume, '/new'), each(0))
+  })
+})
+
+/** Marks go along with the request for the lock. */
+void describe('a new file that somebody else has locked', () => {
+  /** `meanwhile`: done by him, who is met by the first request for the lock, before he gives it up. */
+  async function contended(meanwhile: (volume: ReplicateGraph) => void): Promise<ReplicateGraph> {
+    const volume = await trained({ stores: simStores(3) })
+    const met = new Set<number>()
+    let hasWaited = false
+    for (const [index, brick] of volume.bricks.entries()) {
+      brick.fail = (name, { cmd }) => {
+        if (name !== 'finodelk' || cmd !== F_SETLK || met.has(index)) return undefined
+        met.add(index)
+        return E.AGAIN
+      }
+      brick.gate = (name, { cmd }) => {
+        if (name !== 'finodelk' || cmd !== F_SETLKW || hasWaited) return undefined
+        hasWaited = true
+        meanwhile(volume)
+        return undefined
+      }
+    }
+    const fd = await volume.mount.create('/new')
+    await settle()
+    assert.deepEqual([met.size, hasWaited], [3, true])
+    assert.deepEqual(dirty(volume, '/new'), each(1))
+    await volume.mount.write(fd, 0, 'text')
+    await close(volume, fd)
+    await letGo(volume)
+    assert.deepEqual(dirty(volume, '/new'), each(0))
+    noLocks(volume)
+    return volume
+  }
+
+  const takeBack = ({ bricks }: ReplicateGraph, which: readonly number[]): void => {
+    for (const index of which) {
+      assert.deepEqual(mark(bricks[index]!, '/new', 'dirty'), [1, 0, 0])
+      bricks[index]!.store.at('/new')!.xattrs.set('trusted.afr.dirty', Buffer.alloc(12))
+    }
+  }
+
+  void test('is not marked twice', async () => {
+    const volume = await contended(() => undefined)
+    // The mark, a look whether it is still there, its end.
+    assert.deepEqual(count(volume, 'fxattrop'), each(3))
+  })
+
+  void test('is marked again where a heal took the mark back', async () => {
+    const everywhere = await contended((volume) => takeBack(volume, [0, 1, 2]))
+    assert.deepEqual(count(everywhere, 'fxattrop'), each(4))
+    const onOne = await contended((volume) => takeBack(volume, [1]))
+    assert.deepEqual(count(onOne, 'fxattrop'), [3, 4, 3])
+  })
+})
+
+void describe('a new file whose lock is refused', () => {
+  void test('by all keeps the marks for a heal to look at', async () => {
+    const volume = await trained()
+    for (const brick of volume.bricks) {
+      brick.fail = (name, { cmd }) => (name === 'finodelk' && cmd === F_SETLK ? E.IO : undefined)
+    }
+    await volume.mount.create('/new')
+    await settle()
+    assert.deepEqual(dirty(volume, '/new'), each(1))
+    await letGo(volume)
+    assert.deepEqual(dirty(volume, '/new'), each(1))
+    noLocks(volume)
+  })
+
+  void test('by one is written on the others, which blame it', async () => {
+    const volume = await trained()
+    volume.bricks[1]!.fail = (name) => (name === 'finodelk' ? E.IO : undefined)
+    const fd = await volume.mount.create('/new')
+    await settle()
+    await volume.mount.write(fd, 0, 'text')
+    await close(volume, fd)
+    await letGo(volume)
+    assert.deepEqual(mark(volume.bricks[0]!, '/new', 1), [1, 0, 0])
+    assert.deepEqual(mark(volume.bricks[2]!, '/new', 1), [1, 0, 0])
+    assert.deepEqual(dirty(volume, '/new'), [0, 1, 0])
+    noLocks(volume)
   })
 })
 
