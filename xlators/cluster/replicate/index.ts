@@ -104,6 +104,8 @@ export class Replicate extends OverBricks<typeof options> {
   choiceMs = 300_000
   /** Some brick holds marks for others: what a brick lists need not be current. */
   needHeal = true
+  /** Equal copies have times of their own, as without features/utime. */
+  timesDiffer = false
   readonly #states = new InodeContext<InodeState>(this.self)
   readonly #fds = new FdContext<FdState>(this.self)
   /** Locks in use or kept, and of them those that later fops may share, by kind. */

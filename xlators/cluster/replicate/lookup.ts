@@ -7,7 +7,7 @@ import { E } from '../../../src/core/errno.ts'
 import type { MaybePromise, Ok, Rep, Req } from '../../../src/core/fop.ts'
 import { CLIENT_PID_SELF_HEALD, type Frame } from '../../../src/core/frame.ts'
 import { type Gfid, NULL_GFID } from '../../../src/core/gfid.ts'
-import { S_IFDIR, S_IFMT } from '../../../src/core/iatt.ts'
+import { type Iatt, S_IFDIR, S_IFMT } from '../../../src/core/iatt.ts'
 import type { Loc } from '../../../src/core/loc.ts'
 import { bit, bricksOf, has } from '../common/mask.ts'
 import { DATA, LINK_COUNT, METADATA, type Verdict } from './change-log.ts'
@@ -24,6 +24,7 @@ type Replies = (Rep<'lookup'> | undefined)[]
 const PID_ADD_REPLICA_MOUNT = -12
 
 const CONTENT = 'glusterfs.content'
+const INODELK_COUNT = 'glusterfs.inodelk-count'
 const PARENT_ENTRYLK = 'glusterfs.parent-entrylk'
 
 export async function lookup(
@@ -76,13 +77,15 @@ function lookupXdata(afr: Replicate, given: Dict | undefined): Dict {
   // Given on one brick only it would make two objects of one name.
   xdata.delete('gfid-req')
   afr.changes.request(xdata)
-  xdata.setUint('glusterfs.inodelk-count', 0)
+  xdata.setUint(INODELK_COUNT, 0)
   xdata.setUint('glusterfs.entrylk-count', 0)
   return xdata.setUint(PARENT_ENTRYLK, 0)
 }
 
 interface Round {
   replies: Replies
+  /** The one brick that was asked for the content; -1: all of them, or none. */
+  teller: number
   /** What was known when it was asked. */
   generation: number
   doubts: number
@@ -91,7 +94,11 @@ interface Round {
 async function ask(afr: Replicate, frame: Frame, req: Req<'lookup'>): Promise<Round> {
   const { generation, up } = afr
   const { doubts } = afr.state(req.loc.inode)
-  const sent = frame.windMask(afr.bricks, up, 'lookup', () => req)
+  const teller = contentTeller(afr, frame, req)
+  const others = teller >= 0 ? withoutContent(req) : req
+  const sent = frame.windMask(afr.bricks, up, 'lookup', (brick) =>
+    brick === teller ? req : others,
+  )
   afr.afterwards.run()
   const replies = await sent
   let needHeal = false
@@ -100,7 +107,24 @@ async function ask(afr: Replicate, frame: Frame, req: Req<'lookup'>): Promise<Ro
     if (reply.xdata?.getNumber(LINK_COUNT) !== 0) needHeal = true
   }
   afr.needHeal = needHeal
-  return { replies, generation, doubts }
+  return { replies, teller, generation, doubts }
+}
+
+/** The content of a file is asked for on one brick: most likely the one it will be read from. */
+function contentTeller(afr: Replicate, frame: Frame, { loc, xdata }: Req<'lookup'>): number {
+  if (xdata?.has(CONTENT) !== true || afr.timesDiffer) return -1
+  const mask = afr.up & ~afr.arbiterMask
+  if (loc.inode.gfid !== NULL_GFID) return afr.readBrick(loc.inode, mask, frame.creds.pid)
+  const { preferred } = afr.reads
+  if (preferred >= 0 && has(mask, preferred)) return preferred
+  const bricks = bricksOf(mask)
+  return bricks.length === 0 ? -1 : bricks[frame.stack.unique % bricks.length]!
+}
+
+function withoutContent({ loc, xdata }: Req<'lookup'>): Req<'lookup'> {
+  const rest = xdata!.clone()
+  rest.delete(CONTENT)
+  return { loc, xdata: rest }
 }
 
 /** Do the bricks disagree about what the name stands for? */
@@ -255,7 +279,12 @@ function judged(afr: Replicate, frame: Frame, loc: Loc, round: Round, good: numb
   const others = known === undefined ? good : good & ~afr.state(known).unrecorded
   const readable = verdict.data & verdict.metadata & others
   const brick = afr.readBrick(gfidInode(loc, stat.gfid), readable, frame.creds.pid)
-  if (brick >= 0) return replyOf(afr, loc, replies, brick, good, isDamaged)
+  if (brick >= 0) {
+    const reply = replyOf(afr, loc, replies, brick, good, isDamaged)
+    const { teller } = round
+    if (teller < 0 || teller === brick || isDamaged || !has(readable, teller)) return reply
+    return withContent(afr, reply, replies[teller] as Ok<'lookup'>)
+  }
   if (!directory || verdict.metadata === 0) noteSplitBrain(afr, loc.inode, loc.path, replies)
   const choice = state.choice >= 0 ? state.choice : state.favorite
   if (choice >= 0 && has(good, choice)) return replyOf(afr, loc, replies, choice, good, true)
@@ -266,6 +295,26 @@ function judged(afr: Replicate, frame: Frame, loc: Loc, round: Round, good: numb
   const some = (verdict.metadata & rest) !== 0 ? verdict.metadata & rest : rest
   return replyOf(afr, loc, replies, bricksOf(some)[0]!, good, true)
 }
+
+/** `reply` with the content another good brick told, if both show the file in the same state. */
+function withContent(afr: Replicate, reply: Ok<'lookup'>, teller: Ok<'lookup'>): Ok<'lookup'> {
+  const content = teller.xdata?.get(CONTENT)
+  const { stat, xdata } = reply
+  if (content === undefined || stat.size !== teller.stat.size) return reply
+  if (!sameTimes(stat, teller.stat)) {
+    const isChanging = (xdata?.getNumber(INODELK_COUNT) ?? 0) !== 0
+    // Without features/utime each brick has times of its own: never the same state.
+    if (!isChanging) afr.timesDiffer = true
+    return reply
+  }
+  return { ...reply, xdata: (xdata?.clone() ?? new Dict()).set(CONTENT, content) }
+}
+
+const sameTimes = (a: Iatt, b: Iatt): boolean =>
+  a.mtime === b.mtime &&
+  a.mtimeNsec === b.mtimeNsec &&
+  a.ctime === b.ctime &&
+  a.ctimeNsec === b.ctimeNsec
 
 /** A new name of a known object: what is known of it may be older than this answer. */
 function doubtKnown(afr: Replicate, loc: Loc, gfid: Gfid, verdict: Verdict): void {
